@@ -109,7 +109,7 @@ def main() -> None:
         user_columns=given.user_columns,
         item_columns=given.item_columns,
     )
-    data = attach(read_interactions(given.ratings), tables, None).data
+    data = attach(read_interactions(given.ratings), tables, None)[0]
     runs = []
     for seed in range(SPLITS):
         train, tests, cold = parts(data, seed)

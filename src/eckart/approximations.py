@@ -238,3 +238,11 @@ class PosteriorSamples:
     def scores(self, rows: slice | npt.ArrayLike) -> Array:
         """Predict whole rows of the posterior mean, of shape (len(rows), columns)."""
         return self.offset.scores(rows)
+
+
+def as_biased(approximation: Factors | BiasedFactors | PosteriorSamples) -> BiasedFactors:
+    """Return mean, biases and factors: the mean of draws, and zero biases for plain factors."""
+    if isinstance(approximation, Factors):
+        rows, columns = (np.zeros(count, approximation.dtype) for count in approximation.shape)
+        return BiasedFactors(0.0, rows, columns, approximation)
+    return approximation.offset if isinstance(approximation, PosteriorSamples) else approximation

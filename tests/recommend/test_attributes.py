@@ -68,7 +68,7 @@ def known(kind="explicit", seed=0):
     if kind != "implicit":
         noise = 0.3 * drawn.standard_normal(len(rows))
         table["rating"] = np.clip(np.where(liked[rows, columns], 4.5, 2.0) + noise, 1, 5)
-    return attach(read_interactions(table), AttributeTables(users=users, items=items), None).data
+    return attach(read_interactions(table), AttributeTables(users=users, items=items), None)[0]
 
 
 def fitted(kind="explicit", **settings):
@@ -117,7 +117,7 @@ def test_of_whom_nothing_is_known_gets_the_popular_items():
     users["place"][0] = None
     data = known()
     bare = replace(data, user_attributes=None, item_attributes=None)
-    model = fit_model(attach(bare, AttributeTables(users=users), None).data, Settings(rank=2)).model
+    model = fit_model(attach(bare, AttributeTables(users=users), None)[0], Settings(rank=2)).model
     popular, by_place = top_items(model, users["user"][:2].tolist(), 3)
     assert popular.popular
     assert not by_place.popular
@@ -178,7 +178,7 @@ def test_the_choice_of_regularization_knows_the_attributes():
     liked = np.where(place[rows] == of_item[columns], 5.0, 1.0)
     table = {"user": rows + 100, "item": [f"i{one}" for one in columns], "rating": liked}
     plain = read_interactions(table)
-    data = attach(plain, AttributeTables(users=users, items=items), None).data
+    data = attach(plain, AttributeTables(users=users, items=items), None)[0]
     with_them, without = (choose_regularization(one, Settings(rank=4)) for one in (data, plain))
     best = [dict(choice.tried)[choice.regularization] for choice in (with_them, without)]
     assert best[0] < best[1]

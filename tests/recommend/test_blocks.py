@@ -121,7 +121,7 @@ def test_sums_by_blocks_are_those_of_all_entries():
     whole = drawn.integers(0, 9, len(places)).astype(float)  # whole numbers have exact sums
     counts = np.bincount(places, minlength=9)
     np.testing.assert_array_equal(chunked.bincount(places, 9), counts)
-    sums = chunked.sum_by_place(places, 9, lambda here: whole[here])
+    sums = chunked.bincount(places, 9, lambda here: whole[here])
     np.testing.assert_array_equal(sums, np.bincount(places, whole, minlength=9))
     np.testing.assert_array_equal(chunked.take(whole, places), whole[places])
 
@@ -241,8 +241,8 @@ def test_averages_of_parts_are_those_of_the_whole():
     # ten sweeps over sums of all ratings, of which each may be 5
     most = 10 * summation(len(data)) * 5
     assert abs(parts.mean - whole.mean) < most
-    assert np.abs(parts.users - whole.users).max() < most
-    assert np.abs(parts.items - whole.items).max() < most
+    assert np.abs(parts.row_bias - whole.row_bias).max() < most
+    assert np.abs(parts.column_bias - whole.column_bias).max() < most
 
 
 QUICK = ("--regularization", 0.1, "--rank", 4, "--epochs", 1, "--force", "-o", "model")

@@ -178,7 +178,7 @@ def test_items_that_only_attributes_tell_of_are_measured_as_they_are_listed():
     user, item = np.nonzero(generator.random((60, 30)) < 0.15)
     table = {"item": list(range(40)), "kind": [f"k{one % 3}" for one in range(40)]}
     data = read_interactions({"user": user, "item": item})
-    data = attach(data, AttributeTables(items=table), None).data
+    data = attach(data, AttributeTables(items=table), None)[0]
     cold = (data.columns == 3) | (data.columns == 4)
     rest = cold | (generator.random(len(data)) < 0.2)
     held = replace(split(data, "random"), train=data.select(~rest), test=data.select(rest))

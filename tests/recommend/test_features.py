@@ -97,9 +97,9 @@ def test_a_column_that_tells_nothing_is_left_out_or_refused_if_it_was_named(colu
     count = len(column)
     table = {"user": list(range(count)), "what": column, "odd": [n % 2 for n in range(count)]}
     data = read_interactions({"user": [0, 1], "item": [1, 2], "rating": [3.0, 4.0]})
-    found = attach(data, AttributeTables(users=table), None)
-    assert any(message in note for note in found.notes)
-    assert [one.name for one in found.data.user_attributes.features] == ["odd"]
+    found, _, notes = attach(data, AttributeTables(users=table), None)
+    assert any(message in note for note in notes)
+    assert [one.name for one in found.user_attributes.features] == ["odd"]
     named = AttributeTables(users=table, user_columns=("what",))
     with pytest.raises(EckartError, match=message) as caught:
         attach(data, named, None)
@@ -133,7 +133,7 @@ def test_every_format_of_attributes_reads_the_same(tmp_path, suffix):
     else:
         frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
     tables = AttributeTables(users=frame if suffix == "frame" else path)
-    data = attach(read_interactions(SMALL), tables, None).data
+    data = attach(read_interactions(SMALL), tables, None)[0]
     assert data.users.to_list() == ["a", "b", "c"]
     high = np.sqrt(1.5)
     expected = np.array([[-high, 1, 0], [0, 0, 1], [high, 1, 0]], np.float32)
@@ -143,17 +143,17 @@ def test_every_format_of_attributes_reads_the_same(tmp_path, suffix):
 def test_a_table_without_header_has_its_ids_first(tmp_path):
     (tmp_path / "u.user").write_text("")
     (tmp_path / "users.dat").write_text("a::F::1\nb::M::56\n")
-    found = attach(read_interactions(SMALL), AttributeTables(users=tmp_path / "users.dat",
-                   user_columns=("3",)), None)  # fmt: skip
-    assert [one.name for one in found.data.user_attributes.features] == ["3"]
-    assert any("no header" in note for note in found.notes)
+    tables = AttributeTables(users=tmp_path / "users.dat", user_columns=("3",))
+    found, _, notes = attach(read_interactions(SMALL), tables, None)
+    assert [one.name for one in found.user_attributes.features] == ["3"]
+    assert any("no header" in note for note in notes)
 
 
 def test_the_column_of_ids_can_be_marked(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("town,login\nx,a\nx,b\ny,c\n")
     tables = AttributeTables(users=path, user_columns=("login:id",))
-    own = attach(read_interactions(SMALL), tables, None).data.user_attributes
+    own = attach(read_interactions(SMALL), tables, None)[0].user_attributes
     assert (own.id_column, own.features[0].levels) == ("login", ("x", "y"))
 
 

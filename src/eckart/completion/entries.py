@@ -1,5 +1,6 @@
 """The known entries of a matrix, most of whose entries are unknown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, final
@@ -106,6 +107,8 @@ class Entries:
         Cost:
             Two counting sorts; for a moment twice the memory of the result.
         """
+        from eckart.completion.kernels.sorting import scatter
+
         row, column = _indices(rows, "row"), _indices(columns, "column")
         value, weight = _numbers(values, "value"), NONE
         if weights is not None:
@@ -129,7 +132,7 @@ class Entries:
         _check_range(row, height, "row")
         _check_range(column, width, "column")
         # sorted by column first: the stable sort by row then leaves ascending columns in each row
-        across = _sort(column, row, value, weight, width, height)
+        across = _compress(scatter, column, (column, row, value, weight), width, height)
         down = _transpose(across, height, width)
         _check_distinct(down)
         return cls(shape=(height, width), by_rows=down)
@@ -165,7 +168,7 @@ class Entries:
             >>> of_two.row(1)[0]
             array([0, 1])
         """
-        from eckart.completion.kernels.sorting import ascending
+        from eckart.completion.kernels.sorting import first_unordered
 
         shape = _shape(shape)
         for name, array, kinds in (("count", counts, "iu"), ("column", columns, "iu"),
@@ -180,7 +183,7 @@ class Entries:
             )
         _check_range(columns, shape[1], "column")
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        if not ascending(starts, columns):
+        if first_unordered(starts, columns) >= 0:
             raise MatrixError(
                 "The columns of a row do not ascend.",
                 hint="Give entries in any order to Entries.of.",
@@ -349,41 +352,39 @@ def _check_range(places: Indices, count: int, name: str) -> None:
         )
 
 
-def _allocate(count: int, size: int, of: int, *, weighted: bool) -> Compressed:
-    """Allocate room for `size` entries of `count` rows, with indices below `of`."""
-    kind = np.int32 if of <= np.iinfo(np.int32).max else np.int64
-    return Compressed(
-        starts=np.zeros(count + 1, np.int64),
-        indices=np.empty(size, kind),
-        values=np.empty(size, FLOAT32),
-        weights=np.empty(size if weighted else 0, FLOAT32),
-    )
-
-
-def _sort(
-    places: Indices, others: Indices, values: Array, weights: Array, count: int, of: int
-) -> Compressed:
-    from eckart.completion.kernels.sorting import bincount, scatter
-
-    made = _allocate(count, len(values), of, weighted=len(weights) > 0)
-    bincount(places, made.starts)
-    scatter(places, others, values, weights, *made.arrays)
-    return made
-
-
 def _transpose(given: Compressed, count: int, of: int) -> Compressed:
-    from eckart.completion.kernels.sorting import bincount, transpose
+    from eckart.completion.kernels.sorting import transpose
 
-    made = _allocate(count, len(given.values), of, weighted=len(given.weights) > 0)
-    bincount(given.indices, made.starts)
-    transpose(*given.arrays, *made.arrays)
+    return _compress(transpose, given.indices, given.arrays, count, of)
+
+
+def _compress(
+    kernel: Callable[..., object],
+    places: Indices,
+    entries: tuple[Indices | Array, ...],
+    count: int,
+    of: int,
+) -> Compressed:
+    """Sort entries by a kernel into `count` rows at their places, with indices below `of`."""
+    from eckart.completion.kernels.sorting import bincount
+
+    *_, values, weights = entries
+    made = Compressed(
+        starts=np.zeros(count + 1, np.int64),
+        indices=np.empty(len(values), np.int32 if of <= np.iinfo(np.int32).max else np.int64),
+        values=np.empty(len(values), FLOAT32),
+        weights=np.empty(len(weights), FLOAT32),
+    )
+    bincount(places, made.starts)
+    kernel(*entries, *made.arrays)
     return made
 
 
 def _check_distinct(by_rows: Compressed) -> None:
-    from eckart.completion.kernels.sorting import first_duplicate
+    from eckart.completion.kernels.sorting import first_unordered
 
-    row = first_duplicate(by_rows.starts, by_rows.indices)
+    # the columns ascend, so the first that does not is a duplicate
+    row = first_unordered(by_rows.starts, by_rows.indices)
     if row >= 0:
         columns = by_rows.indices[slice(*by_rows.starts[row : row + 2])]
         column = int(columns[1:][np.diff(columns) == 0][0])

@@ -5,7 +5,7 @@ from typing import Final, Literal, overload
 
 import numpy as np
 
-from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.approximations import BiasedFactors, PosteriorSamples, as_biased
 from eckart.arrays import FLOAT32, Randomness, as_randomness
 from eckart.completion.als import Cholesky, NonnegativeCoordinates
 from eckart.completion.entries import Entries
@@ -93,15 +93,13 @@ def fold_in(
         )
     if isinstance(approximation, PosteriorSamples):
         return _draw(approximation, objective, entries, side, as_randomness(seed))
-    if isinstance(approximation, Factors):
-        rows, columns = approximation.shape
-        approximation = BiasedFactors(0.0, np.zeros(rows), np.zeros(columns), approximation)
-    tables, new, old = _tables(approximation, objective, entries, side)
-    by = NonnegativeCoordinates(bounded=approximation.rank, cycles=CYCLES)
+    fitted = as_biased(approximation)
+    tables, new, old = _tables(fitted, objective, entries, side)
+    by = NonnegativeCoordinates(bounded=fitted.rank, cycles=CYCLES)
     with one_blas_thread():
         # a rotation would change the side that stays
         tables.improve(new, old, by if objective.nonnegative else Cholesky(), turning=False)
-    return _with_extra(tables, approximation)
+    return _with_extra(tables, fitted)
 
 
 def _check(approximation: object, objective: object, entries: object, side: object) -> None:

@@ -89,7 +89,9 @@ class GibbsSampling(EntriesSolver):
         every = max(1, -(-self.samples // self.keep))
         for number in itertools.count():
             squared = known_error(problem.entries, problem.objective, fitted)[0]
-            noise = _draw_noise(squared / unit**2, len(problem.entries), randomness)
+            # the precision of an entry has the prior Gamma(1, 1)
+            shape, rate = 1 + len(problem.entries) / 2, 1 + squared / unit**2 / 2
+            noise = float(1 / (randomness.standard_gamma(shape) / rate))
             with one_blas_thread():
                 pair = (
                     _sweep(tables, tables.rows, tables.columns, noise, randomness),
@@ -196,9 +198,3 @@ def _draw_wishart_root(scale: Array, freedom: float, randomness: Randomness) -> 
     diagonal = np.sqrt(randomness.chisquare(freedom - np.arange(width)))
     root = np.linalg.inv(np.linalg.cholesky(scale)).T  # root·rootᵀ = scale⁻¹
     return root @ (lower + np.diag(diagonal))
-
-
-def _draw_noise(squared: float, entries: int, randomness: Randomness) -> float:
-    """Draw the variance of an entry, whose precision has the prior Gamma(1, 1)."""
-    precision = randomness.standard_gamma(1 + entries / 2) / (1 + squared / 2)
-    return float(1 / precision)

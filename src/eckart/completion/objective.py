@@ -115,48 +115,52 @@ class Observed:
         """Weighted mean of the values, to which biases are added; 0 without biases."""
         if not self.has_biases or len(entries) == 0:
             return 0.0
-        order = entries.by_rows
-        total = _total(
-            len(entries), lambda here: _sum_weighed(order.values[here], order.weights[here])
-        )
-        each = _total(len(entries), lambda here: _sum_weighed(None, order.weights[here], here))
-        return total / each if each > 0 else 0.0
+        each = self._sum(entries)
+        return self._sum(entries, lambda values: values) / each if each > 0 else 0.0
 
     def loss_of_zeros(self, entries: Entries) -> float:
         """Error of factors that are zero: Σ w·(W − mean)²."""
-        return self._squares(entries, self.mean(entries))
+        mean = self.mean(entries)
+        return self._sum(entries, lambda values: np.square(values - mean))
 
     def size(self, entries: Entries) -> float:
         """Σ w·(W² + 1): the scale of a loss of these entries, whatever their mean."""
-        return self._squares(entries, 0.0) + self._squares(entries, None)
+        return self._sum(entries, np.square) + self._sum(entries)
 
-    def _squares(self, entries: Entries, mean: float | None) -> float:
-        """Σ w·(W − mean)², or Σ w if `mean` is None."""
+    def _sum(self, entries: Entries, of: Callable[[Array], Array] | None = None) -> float:
+        """Σ w·of(W) in float64, or Σ w; of targets that are all one the function is one too."""
         weights, targets = self.weights(entries.by_rows), self.targets(entries.by_rows)
-
-        def part(here: slice) -> float:
-            left = None
-            if mean is not None and len(targets):
-                left = np.square(targets[here].astype(FLOAT64) - mean)
-            return _sum_weighed(left, weights[here], here)
-
-        return _total(len(entries), part)
+        sums: list[float] = []
+        # block by block: float64 copies of all entries would take more memory
+        for start in range(0, len(entries), BLOCK_ENTRIES):
+            here = slice(start, min(start + BLOCK_ENTRIES, len(entries)))
+            if of is not None and len(targets):
+                found = of(targets[here].astype(FLOAT64))
+                weighed = len(weights) > 0
+                sums.append(
+                    float(found @ weights[here].astype(FLOAT64) if weighed else found.sum())
+                )
+            elif len(weights):
+                sums.append(float(np.sum(weights[here], dtype=FLOAT64)))
+            else:
+                sums.append(float(here.stop - here.start))
+        return math.fsum(sums)
 
     def is_nuclear(self, entries: Entries) -> bool:
         """Whether the objective is just ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries."""
-        plain = self.count_exponent == 0 and self.unobserved_weight == 0 and not self.has_biases
-        more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
-        return plain and not more and entries.weights is None
+        plain = self._has_ratings_only and self.count_exponent == 0 and not self.has_biases
+        return plain and entries.weights is None
 
     @property
-    def _has_attributes(self) -> bool:
-        return self.row_attributes is not None or self.column_attributes is not None
+    def _has_ratings_only(self) -> bool:
+        attributes = (self.row_attributes, self.column_attributes)
+        more = self.unobserved_weight > 0 or self.implicit_features > 0 or self.nonnegative
+        return not more and all(one is None for one in attributes)
 
     @property
     def for_ratings_only(self) -> bool:
         """Whether there are only ratings and biases, which every solver can fit."""
-        more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
-        return self.unobserved_weight == 0 and not more and self.row_biases
+        return self._has_ratings_only and self.row_biases
 
     def ridge(self, order: Compressed, others: int, attributes: Attributes | None = None) -> Array:
         """Penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
@@ -248,22 +252,6 @@ def _count_rows(attributes: Attributes, name: str) -> int:
         hint="Give an array with a row for each, or a SciPy sparse one.",
         code="bad-attributes",
     )
-
-
-def _total(count: int, part: Callable[[slice], float]) -> float:
-    """Sum over entries, block by block: float64 copies of all of them would take more memory."""
-    starts = range(0, count, BLOCK_ENTRIES)
-    return math.fsum(part(slice(start, min(start + BLOCK_ENTRIES, count))) for start in starts)
-
-
-def _sum_weighed(values: Array | None, weights: Array, here: slice | None = None) -> float:
-    """Σ w·value in float64; missing values or weights are ones."""
-    if values is None:
-        if len(weights) == 0 and here is not None:
-            return float(here.stop - here.start)
-        return float(np.sum(weights, dtype=FLOAT64))
-    wide = values.astype(FLOAT64)
-    return float(wide @ weights.astype(FLOAT64)) if len(weights) else float(np.sum(wide))
 
 
 def _at_least(number: float, name: str, *, above: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse
 
-from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.approximations import BiasedFactors, PosteriorSamples, as_biased
 from eckart.arrays import FLOAT32, FLOAT64, Randomness, as_randomness, rounding
 from eckart.certificates import GATHERED_KEY, Certificate, spectrum
 from eckart.completion.als import AlternatingLeastSquares
@@ -30,12 +30,8 @@ from eckart.subspaces import FAILURE_PROBABILITY, outside_bound
 
 LARGEST_RANK: Final = 2**14
 """Largest rank for known entries."""
-
-
 LOWER_RATE: Final = "Give a lower learning rate or more regularization."
 """What to do about a loss that grew without bound."""
-
-
 START_LENGTH: Final = 0.1
 """Typical length of a column of the random initial A."""
 
@@ -116,7 +112,7 @@ def make_start(
     """
     mean = objective.mean(entries)
     if isinstance(start, BiasedFactors | PosteriorSamples):
-        given = start.offset if isinstance(start, PosteriorSamples) else start
+        given = as_biased(start)
         if given.shape != entries.shape or given.rank != rank:
             raise MatrixError(
                 f"The start is {given!r}, which does not fit.",
@@ -175,7 +171,7 @@ def certify_known(
     Reference:
         Mazumder, Hastie, Tibshirani (2010), JMLR 11; docs/mathematics/observed.md.
     """
-    offset = fitted.offset if isinstance(fitted, PosteriorSamples) else fitted
+    offset = as_biased(fitted)
     squared, scale = known_error(entries, objective, offset)
     gap, how = None, "the best possible error of a rank is NP-hard to find"
     if bound and isinstance(fitted, BiasedFactors) and objective.is_nuclear(entries):
@@ -201,9 +197,8 @@ def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | 
     10⁻⁶. The result is None if the bound is not positive.
     """
     order = entries.by_rows
-    here = BiasedFactors(0.0, np.zeros(entries.shape[0]), np.zeros(entries.shape[1]), factors)
     values = order.values.astype(FLOAT64)
-    left = values - here.predict(entries.rows, entries.columns)
+    left = values - as_biased(factors).predict(entries.rows, entries.columns)
     primal = 0.5 * float(left @ left) + strength * float(np.sum(factors.singular_values()))
     R = Sparse(scipy.sparse.csr_array((left, order.indices, order.starts), shape=entries.shape))
     spectral = _spectral_norm(R) if left.any() else 0.0

@@ -210,47 +210,42 @@ class FactorTables:
             order = entries.by_rows
             ones = np.ones(len(order.values), FLOAT32)
             pattern = scipy.sparse.csr_array((ones, order.indices, order.starts), entries.shape)
-        self.rows = self._table(
-            entries.by_rows,
-            (start.factors.B, start.row_bias),
-            _side_information(
-                objective, pattern, objective.row_attributes, start.extra_columns, self.rank
-            ),
-            objective.ridge(entries.by_rows, entries.shape[1], objective.row_attributes),
-            has_bias=objective.has_biases and objective.row_biases,
-        )
         across = None if pattern is None else pattern.T.tocsr()
         below = None if start.extra_rows is None else start.extra_rows.T
+        self.rows = self._table(
+            entries.by_rows, entries.shape[1], start.factors.B, start.row_bias,
+            pattern, objective.row_attributes, start.extra_columns,
+        )  # fmt: skip
+        self.rows.has_bias = objective.has_biases and objective.row_biases
         self.columns = self._table(
-            entries.by_columns,
-            (start.factors.A.T, start.column_bias),
-            _side_information(objective, across, objective.column_attributes, below, self.rank),
-            objective.ridge(entries.by_columns, entries.shape[0], objective.column_attributes),
-            has_bias=objective.has_biases,
-        )
+            entries.by_columns, entries.shape[0], start.factors.A.T, start.column_bias,
+            across, objective.column_attributes, below,
+        )  # fmt: skip
 
     def _table(
         self,
         order: Compressed,
-        start: tuple[Array, Array],
-        information: list[SideInformation],
-        ridge: Array,
-        *,
-        has_bias: bool,
+        others: int,
+        factor: Array,
+        bias: Array,
+        pattern: Attributes | None,
+        attributes: Attributes | None,
+        extra: Array | None,
     ) -> FactorTable:
-        factor, bias = start
-        X = np.empty((len(factor), self.rank + self.objective.has_biases), FLOAT32)
-        X[:, : self.rank] = factor
-        if self.objective.has_biases:
-            X[:, self.rank] = bias
+        """The table of one side, beside `others` columns (or rows)."""
+        objective, rank = self.objective, self.rank
+        X = np.empty((len(factor), rank + objective.has_biases), FLOAT32)
+        X[:, :rank] = factor
+        if objective.has_biases:
+            X[:, rank] = bias
         return FactorTable(
             order=order,
             X=X,
-            information=information,
-            ridge=ridge,
-            targets=self.objective.targets(order),
-            weights=self.objective.weights(order),
-            has_bias=has_bias,
+            information=_side_information(objective, pattern, attributes, extra, rank),
+            ridge=objective.ridge(order, others, attributes),
+            targets=objective.targets(order),
+            weights=objective.weights(order),
+            has_bias=objective.has_biases,
         )
 
     def sweep(self, solver: RowSolver) -> float:

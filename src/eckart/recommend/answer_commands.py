@@ -10,13 +10,11 @@ import click
 from eckart.errors import ArgumentError
 from eckart.recommend.commands import (
     MODEL,
-    check_inputs,
+    ask,
     column_names,
     column_options,
     k_option,
-    load,
     names_option,
-    titles,
 )
 from eckart.terminal import console
 from eckart.terminal.options import FILE, answer_options, json_option, threads_option
@@ -56,14 +54,11 @@ def top(model: Path, **options: Any) -> int:
     tables = [options["names"], options["users"]]
     words = [options[name] for name in ("only", "without")]
     tables += [Path(one) for one in words if one is not None and _is_table(one)]
-    check_inputs(model, *tables, output=options["output"], force=options["force"])
+    outputs = {name: options[name] for name in ("output", "force")}
     with limited_threads(options["threads"]):
-        fitted = load(model)
-        chosen = {
-            "names": titles(options["names"], fitted),
-            "seen": options["seen"],
-            **{name: _items(options[name], fitted) for name in ("only", "without")},
-        }
+        fitted, names = ask(model, *tables, names=options["names"], **outputs)
+        chosen: dict[str, Any] = {"names": names, "seen": options["seen"]}
+        chosen |= {name: _items(options[name], fitted) for name in ("only", "without")}
         answer = _show_lists if options["output"] is None else _write_lists
         return answer(fitted, _users(options, fitted), chosen, options)
 
@@ -78,33 +73,22 @@ def _show_lists(fitted: "Model", users: Any, chosen: dict[str, Any], options: An
         return 0
     for one in documents:
         _show_items(one["items"], title=f"User {one['user']}" if len(documents) > 1 else "")
+        user, notes = one["user"], list[str]()
         if one["popular"]:
-            console.note(
-                f"Nothing is known of user {one['user']}: these are the items most users chose.",
-                quiet=options["quiet"],
-            )
+            notes.append(f"Nothing is known of user {user}: these are the items most users chose.")
         # a shorter list is not an error, but it would look like one
         if len(one["items"]) < options["k"]:
-            console.note(
-                f"No more than {len(one['items'])} items are left for user {one['user']}.",
-                quiet=options["quiet"],
-            )
+            notes.append(f"No more than {len(one['items'])} items are left for user {user}.")
+        for note in notes:
+            console.note(note, quiet=options["quiet"])
     return 0
 
 
 def _write_lists(fitted: "Model", users: Any, chosen: dict[str, Any], options: Any) -> int:
     from eckart.recommend.top import write_top
 
-    watch = console.watching(quiet=options["quiet"])
-    result = write_top(
-        fitted,
-        options["output"],
-        users,
-        options["k"],
-        **chosen,
-        watch=watch,
-        force=options["force"],
-    )
+    chosen |= {"force": options["force"], "watch": console.watching(quiet=options["quiet"])}
+    result = write_top(fitted, options["output"], users, options["k"], **chosen)
     if options["as_json"]:
         console.answer_json("recommend top", result.to_dict())
     else:
@@ -193,9 +177,8 @@ def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -
     """
     from eckart.recommend.top import similar_items
 
-    check_inputs(model, names)
-    fitted = load(model)
-    result = similar_items(fitted, item, k, names=titles(names, fitted)).to_dict()
+    fitted, titles = ask(model, names, names=names)
+    result = similar_items(fitted, item, k, names=titles).to_dict()
     if as_json:
         console.answer_json("recommend similar", {"item": item, **result})
     else:
@@ -214,9 +197,8 @@ def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_js
     """Show which of a user's items raise or lower the score of an item; they sum to its score."""
     from eckart.recommend.predictions import explain
 
-    check_inputs(model, names)
-    fitted = load(model)
-    document = explain(fitted, user, item, names=titles(names, fitted)).to_dict()
+    fitted, titles = ask(model, names, names=names)
+    document = explain(fitted, user, item, names=titles).to_dict()
     if as_json:
         console.answer_json("recommend explain", document)
     else:
@@ -264,35 +246,24 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     from eckart.files.tables import write_table
     from eckart.recommend.predictions import predict_pairs
 
-    output = options["output"]
-    check_inputs(model, pairs, options["names"], output=output, force=options["force"])
-    fitted = load(model)
-    result = predict_pairs(
-        fitted,
-        pairs,
-        column_names(options),
-        clip=options["clip"],
-        names=titles(options["names"], fitted),
-    )
+    output, force, names = options["output"], options["force"], options["names"]
+    fitted, titles = ask(model, pairs, names, names=names, output=output, force=force)
+    result = predict_pairs(fitted, pairs, column_names(options), clip=options["clip"], names=titles)
     if output is not None:
-        write_table(output, result.columns(), force=options["force"])
+        write_table(output, result.columns(), force=force)
     document = result.to_dict()
     if as_json:
         console.answer_json("recommend predict", document)
     else:
         console.notes(result.notes, quiet=options["quiet"])
         if output is None:
-            _show_predictions(document["predictions"])
+            formats = {"user": "", "item": "", "predicted": ".4f", "deviation": ".4f", "title": ""}
+            # the document holds the first thousand; a terminal shows ten
+            _show_columns(document["predictions"][:10], formats)
         console.answer_rows(_prediction_figures(document))
     if output is not None:
         console.note(f"Wrote {output}", quiet=options["quiet"])
     return 0
-
-
-def _show_predictions(predictions: list[Line], lines: int = 10) -> None:
-    # the document holds the first thousand; a terminal shows ten
-    formats = {"user": "", "item": "", "predicted": ".4f", "deviation": ".4f", "title": ""}
-    _show_columns(predictions[:lines], formats)
 
 
 def _prediction_figures(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -3,21 +3,18 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 
 from eckart.errors import MatrixError
-from eckart.files.tables import read_columns, table_head
-from eckart.files.text.table import Kind, TableHead, plain
-from eckart.recommend.attributes import Attributes, SparseMatrix, is_text, learn_features, matrix_of
+from eckart.files.text.table import Kind, plain
+from eckart.recommend.attributes import Attributes, is_text, learn_features, matrix_of
 from eckart.recommend.chunked import Column, TableLike
-from eckart.recommend.columns import NAMES, ColumnNames, no_column
+from eckart.recommend.columns import NAMES, ColumnNames, names_in, no_column, usual_places
 from eckart.recommend.ids import column_of
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.reading import check_lengths, columns_in
+from eckart.recommend.reading import open_table
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 Role: TypeAlias = Literal["user", "item"]
@@ -89,31 +86,37 @@ def read_attributes(
     interactions, or has a usual name; else in the first.
     """
     given = named.known().get(role)
-    opened = _open(data, role, [given or "", *(wanted or ())])
-    names, source = opened.names, opened.source
+    usual = [plain(word) for one in (given or "", *(wanted or ()))
+             for word in (one, one.rpartition(":")[0])]  # fmt: skip
+    # a number names a column by its place and says nothing of a header
+    words = {word for word in usual if word and not word.isdigit()}
+    opened = open_table(data, frozenset((*NAMES[role], "id", *words)), f"the table of {role}s")
+    head, source = opened.head, opened.source
+    names = names_in(head)
     marked = _read_marks(names, wanted, source)
     chosen = [name for name, mark in marked.items() if mark != "id"]
     ids = next((name for name, mark in marked.items() if mark == "id"), None)
     ids = ids or _id_column(names, given, (*NAMES[role], "id"), chosen)
     indices = [name for name in _indices(names) if name not in marked and name != ids]
-    columns = [name for name in chosen or names if name != ids and name not in indices]
+    # each once, since names may repeat
+    columns = [
+        name for name in dict.fromkeys(chosen or names) if name != ids and name not in indices
+    ]
     if not columns:
         raise MatrixError(
             f"{source} has no column beside the ids.",
             hint=f"Give attributes of {role}s beside their ids.",
             code="no-attributes",
         )
-    first, *others = opened.read([names.index(name) for name in (ids, *columns)])
-    check_lengths([first, *others])
-    headless = opened.head is not None and opened.head.names is None
-    untyped = opened.head is not None and opened.head.text is not None
+    kinds: dict[int, Kind] = dict.fromkeys([names.index(name) for name in (ids, *columns)], "text")
+    first, *others = opened.read({**kinds, names.index(ids): "id"})
     held = {
         name: column_of(one, f"values of the column '{name}'")[0]
         for name, one in zip(columns, others, strict=True)
     }
     words = {name for name, mark in marked.items() if mark == "category"}
     # in a typed table digits are text on purpose, as in a code
-    if not untyped:
+    if not opened.untyped:
         words |= {name for name, column in held.items() if is_text(column)}
     return AttributeTable(
         ids=first,
@@ -122,50 +125,17 @@ def read_attributes(
         named=bool(chosen),
         id_column=ids,
         source=source,
-        untyped=untyped,
+        untyped=opened.untyped,
         notes=(
-            *(opened.head.notes if opened.head is not None else ()),
-            *(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+            *head.notes,
+            *(f"{source} has no header; its ids are taken from column {ids}.",)
+            * (head.names is None),
             *(
                 f"{source}: the column '{name}' is an index as pandas writes it, and is left out."
                 for name in indices
             ),
         ),
     )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Opened:
-    """A table with the names of its columns, which are in memory or still in a file."""
-
-    names: list[str]
-    source: str
-    path: Path | None = None
-    head: TableHead | None = None
-    held: tuple[Any, ...] = ()
-
-    def read(self, places: list[int]) -> list[Any]:
-        """The columns at some places; the first of them holds ids."""
-        if self.path is None or self.head is None:
-            return [self.held[place] for place in places]
-        kinds: dict[int, Kind] = dict.fromkeys(places, "text")
-        table = read_columns(self.path, self.head, {**kinds, places[0]: "id"})
-        return [table.column(str(place)) for place in places]
-
-
-def _open(data: TableLike, role: Role, named: Sequence[str]) -> _Opened:
-    """Open a table; its first row is a header if it holds a usual name or one that was given."""
-    if not isinstance(data, str | PathLike):
-        names, held = columns_in(data)
-        return _Opened(names=names, source=f"the table of {role}s", held=tuple(held))
-    path = Path(data)
-    words = {plain(word) for one in named for word in (one, one.rpartition(":")[0])}
-    # a number names a column by its place and says nothing of a header
-    words -= {word for word in words if not word or word.isdigit()}
-    head = table_head(path, frozenset((*NAMES[role], "id", *words)))
-    names = list(head.names or [str(place) for place in range(1, head.width + 1)])
-    return _Opened(names=names, source=path.name, path=path, head=head)
 
 
 def _read_marks(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> dict[str, str]:
@@ -200,44 +170,29 @@ def _id_column(
             hint="Give a column of ids and columns of what is known of them.",
             code="no-columns",
         )
-    labels = [plain(name) for name in names]
-    for name in common:
-        if name in labels and names[labels.index(name)] not in chosen:
-            return names[labels.index(name)]
-    return names[0]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Attached:
-    """Interactions with the attributes of their users and items.
-
-    Fields:
-        data: The interactions; new ids follow those that were known.
-        rows: The places of the rows of each table, by role.
-        notes: What the user should know.
-    """
-
-    data: Interactions
-    rows: Mapping[Role, Places]
-    notes: tuple[str, ...]
+    usual = (names[place] for place in usual_places(names, common))
+    return next((name for name in usual if name not in chosen), names[0])
 
 
 def attach(
     data: Interactions, tables: AttributeTables, named: ColumnNames | None, *, later: bool = False
-) -> Attached:
+) -> tuple[Interactions, Mapping[Role, Places], list[str]]:
     """Replace the attributes of interactions by those of tables.
 
     `later` tables are added to the attributes of a model, with the columns and categories that it
     was fitted with.
+
+    Returns:
+        The interactions, in which new ids follow those that were known; the places of the rows of
+        each table, by role; and what the user should know.
     """
     rows: dict[Role, Places] = {}
     notes: list[str] = []
     for role, source, columns in tables.given():
-        known = data.users if role == "user" else data.items
-        own = data.user_attributes if role == "user" else data.item_attributes
+        known: Vocabulary = getattr(data, f"{role}s")
+        own: Attributes | None = getattr(data, f"{role}_attributes") if later else None
         names = named or ColumnNames()
-        if later and own is not None:
+        if own is not None:
             # a later table is found by the name that the column had at the fit
             if getattr(names, role) is None:
                 names = replace(names, **{role: own.id_column})
@@ -250,55 +205,30 @@ def attach(
             )
         table = read_attributes(source, role, names, columns)
         vocabulary, rows[role] = _extend(known, table, role)
-        if later and own is not None:
-            matrix, remarks = matrix_of(own.features, table.columns, table.source)
-        else:
+        notes += table.notes
+        features = None if own is None else own.features
+        if features is None:
             # new ids come behind the known ones, so without a known id all are behind
-            is_known = bool((rows[role] < len(known)).any())
-            own, matrix, remarks = _learn(table, role, is_known=is_known)
+            if not (rows[role] < len(known)).any():
+                raise MatrixError(
+                    f"None of the {role}s of the interactions is in {table.source}; its ids were "
+                    f"taken from the column '{table.id_column}'.",
+                    hint="Name that column as in the interactions, or mark it: "
+                    f"`{role}_columns=NAME:id`.",
+                    code="no-such-ids",
+                )
+            features, remarks = learn_features(
+                table.columns, table.words, table.source, named=table.named
+            )
+            notes += remarks
+        matrix, remarks = matrix_of(features, table.columns, table.source)
+        notes += remarks
+        # at first still without rows
+        if own is None:
+            own = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
         made = own.widen(len(vocabulary)).with_rows_at(rows[role], matrix)
-        if role == "user":
-            data = replace(data, users=vocabulary, user_attributes=made)
-        else:
-            data = replace(data, items=vocabulary, item_attributes=made)
-        notes += [*table.notes, *remarks]
-    return Attached(data=data, rows=rows, notes=tuple(notes))
-
-
-def _learn(
-    table: AttributeTable, role: Role, *, is_known: bool
-) -> tuple[Attributes, SparseMatrix, list[str]]:
-    """Learn attributes, still without rows, from a table; returns also its matrix and notes."""
-    if not is_known:
-        raise MatrixError(
-            f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
-            f"from the column '{table.id_column}'.",
-            hint=f"Name that column as in the interactions, or mark it: `{role}_columns=NAME:id`.",
-            code="no-such-ids",
-        )
-    features, notes = learn_features(table.columns, table.words, table.source, named=table.named)
-    matrix, _ = matrix_of(features, table.columns, table.source)
-    empty = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
-    return empty, matrix, notes
-
-
-def summary(data: Interactions) -> dict[str, Any]:
-    """The number of attributes, and of users and items that have them, as plain numbers."""
-    return {
-        f"{role}s": None
-        if own is None
-        else {
-            "columns": [feature.name for feature in own.features],
-            "width": own.width,
-            "known": int(own.known.sum()),
-            "unknown": int((~own.known).sum()),
-            "without_interactions": int((own.known & (counts == 0)).sum()),
-        }
-        for role, own, counts in (
-            ("user", data.user_attributes, data.user_counts()),
-            ("item", data.item_attributes, data.item_counts()),
-        )
-    }
+        data = replace(data, **{f"{role}s": vocabulary, f"{role}_attributes": made})
+    return data, rows, notes
 
 
 def _extend(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Places]:

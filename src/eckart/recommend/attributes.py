@@ -146,6 +146,16 @@ class Attributes:
         # missing cells are not stored, so an id without attributes has an empty row
         return np.diff(self.matrix.indptr) > 0
 
+    def summary(self, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """The number of attributes, and of ids that have them, with the entries of each id."""
+        return {
+            "columns": [feature.name for feature in self.features],
+            "width": self.width,
+            "known": int(self.known.sum()),
+            "unknown": int((~self.known).sum()),
+            "without_interactions": int((self.known & (counts == 0)).sum()),
+        }
+
     def select(self, places: Numbers) -> "Attributes":
         """The attributes of some ids, given as a mask or as places."""
         here = np.flatnonzero(places) if places.dtype == np.bool_ else places

@@ -43,34 +43,25 @@ def take(
     return made
 
 
-def bincount(places: Numbers, count: int) -> npt.NDArray[np.int64]:
+def bincount(
+    places: Numbers, count: int, values: Callable[[slice], Numbers] | None = None
+) -> Numbers:
     """How often each of 0 … count − 1 occurs among the places, as int64.
+
+    With values, given slice by slice, it is their sum at each place, as float64.
 
     Example:
         >>> bincount(np.array([2, 0, 2], np.int32), 4).tolist()
         [1, 0, 2, 0]
-    """
-    counts = np.zeros(count, np.int64)
-    # bincount makes an array of `count` for each block: shorter blocks would mostly add zeros
-    for here in blocks(len(places), max(BLOCK, count)):
-        counts += np.bincount(places[here], minlength=count)
-    return counts
-
-
-def sum_by_place(
-    places: Numbers, count: int, values: Callable[[slice], Numbers]
-) -> npt.NDArray[np.float64]:
-    """The float64 sum of the values at each of the places 0 … count − 1, given slice by slice.
-
-    Example:
         >>> numbers = np.array([1.0, 2.0, 4.0])
-        >>> sum_by_place(np.array([1, 0, 1], np.int32), 2, lambda here: numbers[here]).tolist()
+        >>> bincount(np.array([1, 0, 1], np.int32), 2, lambda here: numbers[here]).tolist()
         [2.0, 5.0]
     """
-    sums = np.zeros(count, np.float64)
+    counts = np.zeros(count, np.int64 if values is None else np.float64)
+    # bincount makes an array of `count` for each block: shorter blocks would mostly add zeros
     for here in blocks(len(places), max(BLOCK, count)):
-        sums += np.bincount(places[here], values(here), minlength=count)
-    return sums
+        counts += np.bincount(places[here], values and values(here), minlength=count)
+    return counts
 
 
 SLAB_NUMBERS: Final = 2**23

@@ -1,6 +1,6 @@
 """Which columns of a table hold the users, the items, the ratings, the weights and the times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -101,8 +101,13 @@ class ColumnNames:
         return {**self.usual, **self.given()}
 
 
+def names_in(head: TableHead) -> list[str]:
+    """The names of the columns of a table; without a header their numbers from 1."""
+    return list(head.names or [str(place) for place in range(1, head.width + 1)])
+
+
 def find_columns(
-    head: TableHead, named: ColumnNames, source: str, *, needed: Sequence[str] = ("user", "item")
+    head: TableHead, named: ColumnNames, source: str
 ) -> tuple[dict[str, int], list[str]]:
     """Find the position of each column that a table has.
 
@@ -117,8 +122,7 @@ def find_columns(
         >>> find_columns(head, ColumnNames(), "ratings.csv")
         ({'user': 0, 'item': 1, 'rating': 2}, [])
     """
-    # without a header columns are named by their numbers from 1
-    names = list(head.names or [str(place) for place in range(1, head.width + 1)])
+    names = names_in(head)
     found = _find_named(named, names, source)
     notes: list[str] = []
     if head.names is None:
@@ -129,7 +133,7 @@ def find_columns(
         notes.append(f"{source} has no header; taken as {listed} (name them if not).")
     else:
         notes += _by_name(names, found, source)
-    for role in needed:
+    for role in ("user", "item"):
         if role not in found:
             raise MatrixError(
                 f"{source} has no column that is called like {'an' if role == 'item' else 'a'} "
@@ -188,14 +192,13 @@ def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:
     Returns:
         Notes for the user on columns that could be meant as well.
     """
-    plain_names = [plain(name) for name in names]
     notes: list[str] = []
     for role, common in NAMES.items():
         if role in found:
             continue
-        places = [plain_names.index(name) for name in common if name in plain_names]
         # in the order of `NAMES`, of which the first found counts
-        places = [place for place in dict.fromkeys(places) if place not in found.values()]
+        places = dict.fromkeys(usual_places(names, common))
+        places = [place for place in places if place not in found.values()]
         if places:
             found[role] = places[0]
         if len(places) > 1:
@@ -216,6 +219,12 @@ def no_column(source: str, name: str, names: list[str]) -> MatrixError:
     )
 
 
+def usual_places(names: Sequence[str] | None, common: Sequence[str]) -> Iterator[int]:
+    """The positions of the columns with usual names, in the order of these names."""
+    labels = [plain(name) for name in names or ()]
+    return (labels.index(name) for name in common if name in labels)
+
+
 def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
     """Read the ids of a table: its column of users or items, else its first column.
 
@@ -225,10 +234,8 @@ def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[An
     usual = plain((named or ColumnNames()).known().get(role, ""))
     words = {usual} if usual and not usual.isdigit() else set[str]()
     head = table_head(path, KNOWN | {"id"} | words)
-    labels = [plain(name) for name in head.names or ()]
-    common = (*words, *NAMES[role], "id")
     # the first column, if none has a usual name
-    place = next((labels.index(name) for name in common if name in labels), 0)
+    place = next(usual_places(head.names, (*words, *NAMES[role], "id")), 0)
     found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
     if None in found:
         raise MatrixError(
@@ -253,10 +260,9 @@ def read_names(path: str | PathLike[str]) -> Names:
             hint="Give ids in one and titles in another.",
             code="no-such-column",
         )
-    labels = [plain(name) for name in head.names or ()]
-    ids = next((labels.index(name) for name in (*NAMES["item"], "id") if name in labels), 0)
-    others = [labels.index(name) for name in TITLES if name in labels]
-    titles = next((place for place in others if place != ids), 1 if ids == 0 else 0)
+    ids = next(usual_places(head.names, (*NAMES["item"], "id")), 0)
+    others = (place for place in usual_places(head.names, TITLES) if place != ids)
+    titles = next(others, 1 if ids == 0 else 0)
     table: Any = read_columns(source, head, {ids: "id", titles: "text"})
     # a row without an id names nothing
     table = table.filter(pc.is_valid(table.column(str(ids))))

@@ -48,13 +48,7 @@ names_option = click.option(
 def length_option(words: str) -> Any:
     """The option for the length of lists, with a given help text."""
     return click.option(
-        "-k",
-        "--number",
-        "k",
-        type=click.IntRange(min=1),
-        default=10,
-        show_default=True,
-        help=words,
+        "-k", "--number", "k", type=click.IntRange(min=1), default=10, show_default=True, help=words
     )
 
 
@@ -118,24 +112,19 @@ def check_files(*paths: Path | None) -> None:
             check_table(path)
 
 
-def check_inputs(
-    model: Path, *tables: Path | None, output: Path | None = None, force: bool = False
-) -> None:
-    """Refuse a model, tables or an output that cannot be used, before the model is read."""
+def ask(
+    model: Path, *tables: Path | None, names: Path | None, **output: Any
+) -> tuple["Model", dict[str, str] | None]:
+    """A model and the titles of its items, after a look at all files that are read or written."""
     from eckart.files.tables import check_table_output
-    from eckart.recommend.storing import check_model
+    from eckart.recommend.storing import check_model, load_model
 
     check_model(model)
     check_files(*tables)
-    if output is not None:
-        check_table_output(output, force=force, inputs=[model, *tables])
-
-
-def load(model: Path) -> "Model":
-    """The model that a folder holds."""
-    from eckart.recommend.storing import load_model
-
-    return load_model(model)
+    if output.get("output") is not None:
+        check_table_output(output["output"], force=output["force"], inputs=[model, *tables])
+    fitted = load_model(model)
+    return fitted, titles(names, fitted)
 
 
 def titles(names: Path | None, fitted: "Model") -> dict[str, str] | None:
@@ -253,19 +242,19 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
     A .parquet file holds ids and vectors; a .npy file holds the vectors, with the ids in a .ids.txt
     file beside it.
     """
-    from eckart.recommend.storing import check_export, export_factors
+    from eckart.recommend.storing import check_export, check_model, export_factors, load_model
 
-    check_inputs(model)
+    check_model(model)
     check_export(output, side, force=force, inputs=[model])
-    fitted = load(model)
+    fitted = load_model(model)
     files = export_factors(fitted, output, side, force=force)
     count = len(fitted.data.users if side == "users" else fitted.data.items)
     # one number more for the biases, as `Model.vectors` appends them
     width = fitted.offset.rank + fitted.objective.has_biases
     if as_json:
-        document = {"side": side, "vectors": count, "width": width}
-        names = {"files": [str(path) for path in files]}
-        console.answer_json("recommend export", {**document, **names})
+        names = [str(path) for path in files]
+        document = {"side": side, "vectors": count, "width": width, "files": names}
+        console.answer_json("recommend export", document)
     else:
         console.answer_text(f"{count:,} vectors of {width} numbers.")
     for path in files:

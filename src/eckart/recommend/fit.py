@@ -12,14 +12,14 @@ from eckart.engine.result import Grade
 from eckart.errors import ArgumentError
 from eckart.files import check_output
 from eckart.progress import Report, Watch, each_step, unwatched
-from eckart.recommend.attribute_tables import AttributeTables, attach, summary
+from eckart.recommend.attribute_tables import AttributeTables, attach
 from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.evaluation import SHARE, Evaluation, SplitMethod, evaluate, split
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
 from eckart.recommend.interaction_tables import check_sides, read_history, read_interactions
 from eckart.recommend.interactions import Interactions, align_new, merge
-from eckart.recommend.model import Model, with_attributes
+from eckart.recommend.model import Model
 from eckart.recommend.report import item_map
 from eckart.recommend.settings import Feedback, Settings
 from eckart.recommend.storing import load_model, save_model
@@ -96,24 +96,28 @@ class Fitting:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and text."""
-        data, run = self.model.data, self.fit.run
+        data, run = self.model.data, self.fit.run.to_dict()
+        users, items = data.shape
         return {
             "source": self.source,
             "folder": self.folder,
-            "users": len(data.users),
-            "items": len(data.items),
+            "users": users,
+            "items": items,
             "interactions": len(data),
             "disliked": int((~data.liked).sum()),
-            "density": len(data) / (len(data.users) * len(data.items)),
+            "density": len(data) / (users * items),
             "explicit": self.model.explicit,
             "scale": None if self.model.scale is None else list(self.model.scale),
             "settings": self.model.document["settings"],
-            "objective": with_attributes(self.model.objective, data).settings(),
-            "attributes": summary(data),
+            "objective": run["recipe"]["objective"],
+            "attributes": {
+                "users": data.user_attributes and data.user_attributes.summary(data.user_counts()),
+                "items": data.item_attributes and data.item_attributes.summary(data.item_counts()),
+            },
             "choice": None if self.choice is None else self.choice.to_dict(),
             "tuning": None if self.tuning is None else self.tuning.to_dict(),
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
-            "run": run.to_dict(),
+            "run": run,
             "notes": list(self.notes),
             "seconds": self.seconds,
             "seconds_of": self.seconds_of,
@@ -187,7 +191,10 @@ def fit_recommender(
         start = load_model(older) if isinstance(older, str | PathLike) else older
         named = (named or ColumnNames()).like(None if start is None else start.named)
         given = feedback or Feedback()
-        feedback = _feedback_of(given, start)
+        # completed by that of the first fit
+        feedback = given if start is None else replace(
+            start.feedback, **{name: one for name, one in asdict(given).items() if one is not None}
+        )  # fmt: skip
         read = _read(data, start, named, given, feedback, attributes)
     notes = list(read.notes)
     if not isinstance(settings, Settings):
@@ -280,8 +287,8 @@ def _read(
     else:
         read = read_interactions(data, named, feedback)
     if attributes is not None:
-        attached = attach(read, attributes, named)
-        read = replace(attached.data, notes=(*read.notes, *attached.notes))
+        read, _, said = attach(read, attributes, named)
+        read = replace(read, notes=(*read.notes, *said))
     return replace(read, scale=feedback.scale)
 
 
@@ -306,14 +313,6 @@ def _choose(
     if choice is not None:
         settings = replace(settings, regularization=choice.regularization)
     return settings, choice
-
-
-def _feedback_of(given: Feedback, start: Model | None) -> Feedback:
-    """The given feedback, completed by that of the first fit."""
-    if start is None:
-        return given
-    named = {name: value for name, value in asdict(given).items() if value is not None}
-    return replace(start.feedback, **named)
 
 
 def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:

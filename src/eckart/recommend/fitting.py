@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.approximations import BiasedFactors, PosteriorSamples, as_biased
 from eckart.arrays import FLOAT32, FLOAT64, Array, as_randomness
 from eckart.completion.als import AlternatingLeastSquares, Cholesky, CoordinateBlocks
 from eckart.completion.base import EntriesSolver
@@ -16,20 +16,22 @@ from eckart.completion.entries import Entries
 from eckart.completion.fold_in import fold_in
 from eckart.completion.gibbs import GibbsSampling
 from eckart.completion.objective import Observed
+from eckart.completion.run import START_LENGTH
 from eckart.completion.sgd import StochasticGradient
 from eckart.engine import Factorization, Interrupted
 from eckart.errors import ArgumentError
 from eckart.factorization import factorize
 from eckart.factors import Factors
+from eckart.recommend.chunked import Numbers
 from eckart.recommend.evaluation import Split
 from eckart.recommend.interactions import Interactions, Side
 from eckart.recommend.model import (
     Approximation,
     Model,
-    as_biased,
     as_entries,
     each_draw,
     simplify,
+    solved_anew,
     with_attributes,
 )
 from eckart.recommend.settings import Feedback, Settings
@@ -76,40 +78,12 @@ DAMPING: Final = 2.0
 those of each attribute."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AttributeMapping:
-    """Map from the attributes of a user or item to their factors and bias: [M 1]·Γ.
-
-    It is for users and items without interactions. The equations of the fit alone would treat such
-    a user as one who was shown every item and chose none; and the factors that explain attributes
-    best are not those that attributes predict best.
-
-    Fields:
-        weights: Γ, of shape (attributes + 1, rank + 1); the last row is the constant, the last
-            column the bias.
-        lowest: Lower bound of each factor: 0 if factors must be nonnegative, else −∞.
-
-    Reference:
-        Gantner et al. (2010), ICDM: attribute-to-feature mappings for cold starts.
-    """
-
-    weights: Array
-    lowest: float
-
-    def apply(self, matrix: Any) -> tuple[Array, Array]:
-        """Factors and biases of the rows of a matrix of attributes."""
-        found = (matrix @ self.weights[:-1] + self.weights[-1]).astype(FLOAT32)
-        return np.maximum(found[:, :-1], self.lowest), found[:, -1]
-
-
-def learn_mapping(
-    offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
-) -> AttributeMapping | None:
+def _learn_mapping(offset: BiasedFactors, data: Interactions, side: Side) -> Array | None:
     """Learn Γ by ridge regression on all users or items with interactions and attributes.
 
     Returns:
-        The map; None if no user or item has both.
+        Γ, of shape (attributes + 1, rank + 1): the last row is the constant, the last column the
+        bias; None if no user or item has both.
 
     Cost:
         One operation for each pair of attributes of each user or item, and width³/3 to solve.
@@ -137,42 +111,40 @@ def learn_mapping(
         G[np.diag_indices_from(G)] += DAMPING
         weights = scipy.linalg.solve(G, right, assume_a="pos")
         constant = average - means @ weights
-    return AttributeMapping(
-        weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf
-    )
+    return np.vstack([weights, constant])
 
 
 def map_cold(
-    offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
-) -> BiasedFactors:
-    """Factors in which all users or items without interactions get those of their attributes."""
-    mapping = learn_mapping(offset, data, side, nonnegative=nonnegative)
-    return offset if mapping is None else place_cold(mapping, offset, data, side)
-
-
-def place_cold(
-    mapping: AttributeMapping,
     offset: BiasedFactors,
     data: Interactions,
     side: Side,
-    places: npt.NDArray[Any] | None = None,
+    objective: Observed,
+    *,
+    learned: tuple[BiasedFactors, Interactions] | None = None,
+    places: Numbers | None = None,
 ) -> BiasedFactors:
-    """Set the factors of users or items that have attributes but no interactions."""
+    """Set the factors and biases of users or items with attributes but no interactions: [M 1]·Γ.
+
+    The equations of the fit alone would treat such a user as one who was shown every item and chose
+    none; and the factors that explain attributes best are not those that attributes predict best.
+    Γ is learned from these factors and interactions, unless others are given; `places` are those
+    that may be set, by default all.
+
+    Reference:
+        Gantner et al. (2010), ICDM: attribute-to-feature mappings for cold starts.
+    """
+    weights = _learn_mapping(*(learned or (offset, data)), side)
     attributes, counts = _of(data, side)
-    assert attributes is not None
+    if weights is None or attributes is None:
+        return offset
     # those with interactions are solved by the equations of the fit
     cold = attributes.known & (counts == 0)
     here = np.flatnonzero(cold) if places is None else places[cold[places]]
     if not len(here):
         return offset
-    found, bias = mapping.apply(attributes.matrix[here])
-    if side == "rows":
-        B, row_bias = offset.factors.B.copy(), offset.row_bias.copy()
-        B[here], row_bias[here] = found, bias
-        return offset.with_rows(B, row_bias)
-    A, column_bias = offset.factors.A.copy(), offset.column_bias.copy()
-    A[:, here], column_bias[here] = found.T, bias
-    return offset.with_columns(A, column_bias)
+    found = (attributes.matrix[here] @ weights[:-1] + weights[-1]).astype(FLOAT32)
+    factors = np.maximum(found[:, :-1], 0.0) if objective.nonnegative else found[:, :-1]
+    return solved_anew(offset, side, here, factors, found[:, -1])
 
 
 def _of(data: Interactions, side: Side) -> tuple[Any, npt.NDArray[np.int64]]:
@@ -182,8 +154,6 @@ def _of(data: Interactions, side: Side) -> tuple[Any, npt.NDArray[np.int64]]:
 
 
 OnStep = Callable[[Step], None]
-START_LENGTH: Final = 0.1
-"""Length of the random factors of new users and items, the same as `factorize` starts with."""
 
 
 @final
@@ -194,12 +164,10 @@ class Fit:
     Fields:
         model: The fitted model.
         run: The run of the solver.
-        notes: What had to be changed in the settings.
     """
 
     model: Model
     run: Factorization
-    notes: tuple[str, ...]
 
 
 def fit_model(
@@ -218,7 +186,7 @@ def fit_model(
     Cost:
         The cost of the solver and of one exact sweep over the users.
     """
-    settings, notes = settings.adapt(data)
+    settings, _ = settings.adapt(data)
     explicit = data.ratings is not None
     plain = settings.objective(explicit=explicit)
     objective = with_attributes(plain, data)
@@ -255,25 +223,20 @@ def fit_model(
             },
         ),
         run=run,
-        notes=tuple(notes),
     )
 
 
 def _complete(
-    found: Approximation,
-    data: Interactions,
-    entries: Entries,
-    objective: Observed,
+    found: Approximation, data: Interactions, entries: Entries, objective: Observed
 ) -> Approximation:
     """The result of a solver, with users solved exactly and the factors of cold users and items."""
     # draws are samples as they are: a solution in place of one would not be
     if isinstance(found, PosteriorSamples):
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
-    nonnegative = objective.nonnegative
-    offset = map_cold(as_biased(found), data, "columns", nonnegative=nonnegative)
+    offset = map_cold(as_biased(found), data, "columns", objective)
     offset = fold_in(offset, objective, entries, "rows")
-    return map_cold(offset, data, "rows", nonnegative=nonnegative)
+    return map_cold(offset, data, "rows", objective)
 
 
 def _in_file_order(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
@@ -301,11 +264,10 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     folded = fold_in(
         model.approximation, objective, as_entries(shown, objective), "rows", seed=randomness
     )
-    held_out = shown.user_counts() > 0
+    held_out = np.flatnonzero(shown.user_counts())
 
     def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
-        B = np.where(held_out[:, None], new.factors.B, old.factors.B)
-        return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
+        return solved_anew(old, "rows", held_out, new.factors.B[held_out], new.row_bias[held_out])
 
     both = each_draw(model.approximation, take, folded)
     answering = replace(model, data=held.train, approximation=simplify(both, objective))

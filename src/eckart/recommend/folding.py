@@ -6,17 +6,24 @@ from typing import Any, final
 import numpy as np
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
-from eckart.arrays import FLOAT32, Randomness
+from eckart.arrays import Randomness
 from eckart.completion.fold_in import fold_in
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.recommend.attribute_tables import AttributeTables, attach
 from eckart.recommend.chunked import Numbers, TableLike
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.fitting import learn_mapping, place_cold
+from eckart.recommend.fitting import map_cold
 from eckart.recommend.interaction_tables import check_numbered, interactions_of, place_pairs
 from eckart.recommend.interactions import Interactions, Side, align, align_new, merge, restrict
-from eckart.recommend.model import Model, as_entries, each_draw, simplify, with_attributes
+from eckart.recommend.model import (
+    Model,
+    as_entries,
+    each_draw,
+    simplify,
+    solved_anew,
+    with_attributes,
+)
 from eckart.recommend.reading import read_table, table_of_matrix
 
 
@@ -99,9 +106,9 @@ def add_interactions(
     together = merge(model.data, new, notes, judged=model.feedback.judges)
     users = np.unique(new.rows)
     if attributes is not None:
-        attached = attach(together, attributes, named, later=True)
-        together, notes = attached.data, [*notes, *attached.notes]
-        users = np.union1d(users, attached.rows.get("user", users))
+        together, rows, said = attach(together, attributes, named, later=True)
+        notes += said
+        users = np.union1d(users, rows.get("user", users))
     known = model.data.shape
     scale = _widen_scale(model, together)
     if model.scale != scale and model.scale is not None and scale is not None:
@@ -170,7 +177,9 @@ def _read(
         table = table_of_matrix(data, *ids, "rating" if rated else "weight")
     else:
         table = read_table(data, named)
-    *_, said = place_pairs(table, users, items)
+    (columns,) = table.blocks
+    *_, said = place_pairs(columns, table.source, users, items)
+    table = replace(table, blocks=iter([columns]))
     read = interactions_of(table, model.feedback, later=True)
     return align_new(read, users, items), said
 
@@ -233,21 +242,17 @@ def _solve_side(
 
     def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
         if side == "rows":
-            B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
-            B[places], bias[places] = new.factors.B, new.row_bias
-            return old.with_rows(B, bias)
-        A, bias = old.factors.A.astype(FLOAT32), old.column_bias.copy()
-        A[:, places], bias[places] = new.factors.A, new.column_bias
-        return old.with_columns(A, bias)
+            return solved_anew(old, side, places, new.factors.B, new.row_bias)
+        return solved_anew(old, side, places, new.factors.A.T, new.column_bias)
 
     entries = as_entries(part, objective)
     found = each_draw(known, take, fold_in(known, objective, entries, side, seed=randomness))
-    # from the factors and attributes of the model alone, so an addition gives the same as the fit
-    mapping = learn_mapping(model.offset, model.data, side, nonnegative=model.objective.nonnegative)
     # the Gibbs sampler takes no attributes
-    if mapping is None or isinstance(found, PosteriorSamples):
+    if isinstance(found, PosteriorSamples):
         return found
-    return place_cold(mapping, found, data, side, places)
+    # from the factors and attributes of the model alone, so an addition gives the same as the fit
+    learned = (model.offset, model.data)
+    return map_cold(found, data, side, objective, learned=learned, places=places)
 
 
 def _without_row(offset: BiasedFactors, place: int, *, pattern: bool) -> BiasedFactors:

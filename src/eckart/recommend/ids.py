@@ -13,6 +13,8 @@ from eckart.recommend.chunked import Column, Growing, pc, take
 
 WHOLE: Final = r"^(0|-?[1-9][0-9]*)(\.0)?$"
 """Text of a whole number without leading zeros, which the number would not give back."""
+PLAIN: Final = "Give a list of numbers or of text."
+CONVERT: Final = "Convert them to text or to whole numbers."
 GAPS: Final = ("NAType", "NaTType")
 """Names of the classes of missing values in pandas; by name, so that pandas is not imported."""
 
@@ -56,7 +58,7 @@ def _one_by_one(listed: list[Any], what: str) -> Column:
     if len(kinds) > 1:
         raise MatrixError(
             f"The {what} are of several types: {', '.join(kinds)}.",
-            hint="Convert them to text or to whole numbers.",
+            hint=CONVERT,
             code=f"mixed-{what.partition(' ')[0]}",
         )
     raise _bad(f"The {what} are of the type {kinds[0]}.", what)
@@ -85,32 +87,28 @@ def canonical(ids: Column) -> Column:
         # without zeros at the end, since Arrow writes as many digits as the unit has
         texts = pc.replace_substring_regex(ids.cast(pa.string()), r"(\.\d*?)0+(Z?)$", r"\1\2")
         texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")
-        return _as_whole(texts) if pa.types.is_decimal(kind) else texts
+        return as_whole(texts)[0] if pa.types.is_decimal(kind) else texts
     plain = isinstance(kind, pa.BaseExtensionType) or pa.types.is_duration(kind)
     try:
         if not plain:
             return ids.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # bytes that are no text, or a type that has none
-    raise MatrixError(
-        f"The ids are of the type {kind}, which cannot be written as text.",
-        hint="Give a list of numbers or of text.",
-        code="bad-ids",
-    )
+    raise _bad(f"The ids are of the type {kind}, which cannot be written as text.")
 
 
 def _of_floats(ids: Column) -> Column:
     numbers = ids.to_numpy(zero_copy_only=False)
     if not np.isfinite(numbers).all():
-        raise _no_id("infinite, or no number", "Leave out its rows.")
+        raise _bad("An id is infinite, or no number.", hint="Leave out its rows.")
     whole = numbers == np.rint(numbers)
     # above 2^(bits of the mantissa + 1) a float stands for several whole numbers
     sure = 2.0 ** (np.finfo(numbers.dtype).nmant + 1)
     if (np.abs(numbers[whole]) >= sure).any():
         first = numbers[whole & (np.abs(numbers) >= sure)][0]
-        raise _no_id(
-            f"{first:.17g}, and a float of that size stands for several whole numbers",
-            "Give ids as whole numbers or as text.",
+        raise _bad(
+            f"An id is {first:.17g}, and a float of that size stands for several whole numbers.",
+            hint="Give ids as whole numbers or as text.",
         )
     if whole.all():
         return pa.array(numbers.astype(np.int64))
@@ -119,14 +117,15 @@ def _of_floats(ids: Column) -> Column:
     return pa.array([str(int(one)) if is_whole else text for is_whole, one, text in named])
 
 
-def _as_whole(texts: Column) -> Column:
-    """Texts as 64-bit numbers if all of them are, else unchanged."""
+def as_whole(texts: Column) -> tuple[Column, bool]:
+    """Texts as 64-bit numbers if all of them are, and whether they are longer whole numbers."""
     if not pc.all(pc.match_substring_regex(texts, WHOLE)).as_py():
-        return texts
+        return texts, False
+    texts = without_points(texts)
     try:
-        return without_points(texts).cast(pa.int64())
+        return texts.cast(pa.int64()), False
     except pa.ArrowInvalid:
-        return texts
+        return texts, True
 
 
 def without_points(texts: Column) -> Column:
@@ -161,7 +160,7 @@ def all_of(ids: Column) -> Column:
             code="missing-id",
         )
     if pa.types.is_nested(column.type):
-        raise _bad(f"Each id is a {column.type}, not one number or text.", "ids")
+        raise _bad(f"Each id is a {column.type}, not one number or text.")
     return canonical(column)
 
 
@@ -177,13 +176,8 @@ def _broken(text: str) -> bool:
     return False
 
 
-def _bad(message: str, what: str) -> MatrixError:
-    hint = "Give a list of numbers or of text."
+def _bad(message: str, what: str = "ids", hint: str = PLAIN) -> MatrixError:
     return MatrixError(message, hint=hint, code=f"bad-{what.partition(' ')[0]}")
-
-
-def _no_id(why: str, hint: str) -> MatrixError:
-    return MatrixError(f"An id is {why}.", hint=hint, code="bad-ids")
 
 
 Codes: TypeAlias = npt.NDArray[np.int32]
@@ -215,9 +209,13 @@ class Encoder:
         self._codes = Growing(np.int32)
         self._known: Column = None
         self._waiting: list[tuple[Codes, Column]] = []
+        self.large = False
 
-    def add(self, column: Column) -> None:
-        """Add an Arrow array, of the same type as those before it."""
+    def add(self, values: Column) -> None:
+        """Add a column, of the same type as those before it."""
+        column, large = column_of(values)
+        # one block with numbers beyond 64 bits makes the whole column text
+        self.large |= large
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             coded = self._encode(chunk)
             self._waiting.append((self._codes.add(np.asarray(coded.indices)), coded.dictionary))
@@ -235,11 +233,7 @@ class Encoder:
         """A dictionary array of a chunk, without missing ids and without unused categories."""
         chunk = self._plain(chunk)
         if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):
-            raise MatrixError(
-                f"Each {self._what} is a {chunk.type}, not one number or text.",
-                hint="Give a list of numbers or of text.",
-                code="bad-ids",
-            )
+            raise _bad(f"Each {self._what} is a {chunk.type}, not one number or text.")
         if pa.types.is_dictionary(chunk.type):
             # categories of pandas and of Parquet are coded already
             if not _has_unused(chunk):
@@ -264,11 +258,8 @@ class Encoder:
         try:
             return plain_values(chunk)
         except pa.ArrowInvalid as error:
-            raise MatrixError(
-                f"Each {self._what} is of bytes, and some are no text.",
-                hint="Convert them to text or to whole numbers.",
-                code="bad-ids",
-            ) from error
+            message = f"Each {self._what} is of bytes, and some are no text."
+            raise _bad(message, hint=CONVERT) from error
 
     def _settle(self) -> None:
         """Look up the collected ids, and replace the codes of their entries."""

@@ -1,38 +1,21 @@
 """Tables of interactions, as they are read, checked and compared with what a model knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
-from eckart.recommend.chunked import (
-    Column,
-    Floats,
-    Growing,
-    TableLike,
-    take,
-)
+from eckart.recommend.chunked import Column, Growing, TableLike, take
 from eckart.recommend.columns import ColumnNames, naming
-from eckart.recommend.ids import Encoder, column_of
+from eckart.recommend.ids import Encoder
 from eckart.recommend.interactions import Interactions, deduplicate, drop_unused_ids
-from eckart.recommend.reading import (
-    Blocks,
-    Table,
-    as_numbers,
-    read_blocks,
-    table_of_matrix,
-)
+from eckart.recommend.reading import Table, as_numbers, read_table, table_of_matrix
 from eckart.recommend.settings import Feedback
-from eckart.recommend.times import (
-    EARLIEST,
-    Clock,
-    TimeBlocks,
-    Times,
-)
+from eckart.recommend.times import EARLIEST, Clock, TimeBlocks, Times
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 FEW_KNOWN: Final = 0.5
@@ -82,9 +65,9 @@ def read_interactions(
     if hasattr(data, "tocoo"):
         clicks = feedback.implicit and not feedback.needs_ratings
         role = "weight" if clicks else "rating"
-        table = table_of_matrix(data, user_ids, item_ids, role).blocks()
+        table = table_of_matrix(data, user_ids, item_ids, role)
     else:
-        table = read_blocks(data, named)
+        table = read_table(data, named, whole=False)
     if "rating" not in table.roles and feedback.needs_ratings:
         raise ArgumentError(
             f"{table.source} has no ratings.",
@@ -94,21 +77,17 @@ def read_interactions(
     return interactions_of(table, feedback, later=later)
 
 
-def interactions_of(
-    table: Table | Blocks, feedback: Feedback, *, later: bool = False
-) -> Interactions:
+def interactions_of(table: Table, feedback: Feedback, *, later: bool = False) -> Interactions:
     """The interactions of a table that was read, whose columns are removed to free their memory.
 
     If they are `later` than a history, ratings that are neither interactions nor dislikes are kept
     with weight 0, so that they replace older ones.
     """
-    blocks = table.blocks() if isinstance(table, Table) else table
-    notes = list(blocks.notes)
+    notes = list(table.notes)
     # no variable refers to the entries, so the memory of what is sorted or left out is freed at
     # once
     read = deduplicate(
-        _keep_chosen(_check_rows(blocks, feedback.scale, notes), feedback, notes, later=later),
-        notes,
+        _keep_chosen(_check_rows(table, feedback.scale, notes), feedback, notes, later=later), notes
     )
     if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
         notes.append(
@@ -118,104 +97,68 @@ def interactions_of(
     return replace(read, notes=tuple(notes))
 
 
-@final
-class ColumnCollector:
-    """The columns of all blocks: 4 bytes for each id, rating and weight, 8 for each time.
+def _times(table: Table, read: TimeBlocks, notes: list[str]) -> tuple[Times | None, Clock | None]:
+    """Times as whole numbers and the clock that they count by; None if all are missing."""
+    # a reader infers the type of each block: only the whole column has one type
+    if len(read.kinds) > 1 and table.times is not None:
+        read = TimeBlocks(table.source)
+        read.add(table.times())
+    if not read.kinds:
+        return None, None
+    times, clock = read.finish()
+    missing = int(np.count_nonzero(times == EARLIEST))
+    if clock is None:
+        notes.append("All times are missing.")
+        return None, None
+    if missing:
+        notes.append(f"{missing:,} times are missing; they count as the earliest.")
+    return times, clock
 
-    Raises:
-        FormatError: If the file is damaged.
-        MatrixError: If an id is missing, or a cell does not fit the role of its column.
-        StorageError: If the system refuses to read it.
+
+def _check_rows(table: Table, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
+    """All rows of a table in their order, less those of weight 0.
+
+    Cost:
+        4 bytes for each id, rating and weight, 8 for each time.
     """
-
-    def __init__(self, blocks: Blocks) -> None:
-        self._blocks, self._times = blocks, TimeBlocks(blocks.source)
-        self._ids = {"user": Encoder("user"), "item": Encoder("item")}
-        self._numbers = {
-            role: Growing(np.float32) for role in ("rating", "weight") if role in blocks.roles
-        }
-        self._large = {"user": False, "item": False}
-        # each column is taken out of its block, so that its memory is free once it is coded
-        for columns in blocks.columns:
-            self._add(columns)
-
-    def _add(self, columns: dict[str, Column]) -> None:
-        for role, encoder in self._ids.items():
-            column, large = column_of(columns.pop(role))
-            # one block with numbers beyond 64 bits makes the whole column text
-            self._large[role] |= large
-            encoder.add(column)
-        for role, numbers in self._numbers.items():
-            column, before = columns.pop(role), len(numbers)
-            numbers.add(as_numbers(column, role, self._blocks.source, before=before))
-        if "time" in columns:
-            try:
-                # dates and missing values of NumPy and pandas are none of Arrow
-                column = column_of(columns.pop("time"), "times")[0]
-            except MatrixError as error:
-                raise MatrixError(
-                    f"The column of times of {self._blocks.source} cannot be read: {error.message}",
-                    hint=f"Name another: {naming('time')}.",
-                    code="not-numbers",
-                ) from error
-            self._times.add(column)
-
-    def ids(self, role: str) -> tuple[Vocabulary, Places]:
-        """The vocabulary of users or items and the place of each entry; can be called once."""
-        untyped = self._blocks.untyped or self._large[role]
-        return Vocabulary.of_codes(self._ids.pop(role), untyped=untyped)
-
-    def numbers(self, role: str) -> Floats | None:
-        """The ratings or weights, None if there are none; can be called once."""
-        return self._numbers.pop(role).join() if role in self._numbers else None
-
-    def times(self, notes: list[str]) -> tuple[Times | None, Clock | None]:
-        """Times as whole numbers and the clock that they count by; None if there are none."""
-        # a reader infers the type of each block: only the whole column has one type
-        if len(self._times.kinds) > 1 and self._blocks.times is not None:
-            self._times = TimeBlocks(self._blocks.source)
-            self._times.add(self._blocks.times())
-        if not self._times.kinds:
-            return None, None
-        times, clock = self._times.finish()
-        missing = int(np.count_nonzero(times == EARLIEST))
-        if clock is None:
-            notes.append("All times are missing.")
-            return None, None
-        if missing:
-            notes.append(f"{missing:,} times are missing; they count as the earliest.")
-        return times, clock
-
-
-def _check_rows(
-    blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
-) -> Interactions:
-    """All rows of a table in their order, less those of weight 0."""
-    collected = ColumnCollector(blocks)
-    (users, rows), (items, columns) = collected.ids("user"), collected.ids("item")
+    encoders = {role: Encoder(role) for role in ("user", "item")}
+    numbers = {role: Growing(np.float32) for role in ("rating", "weight") if role in table.roles}
+    timed = TimeBlocks(table.source) if "time" in table.roles else None
+    # each column is taken out of its block, so that its memory is free once it is coded
+    for columns in table.blocks:
+        for role, encoder in encoders.items():
+            encoder.add(columns.pop(role))
+        for role, kept in numbers.items():
+            kept.add(as_numbers(columns.pop(role), role, table.source, before=len(kept)))
+        if timed is not None:
+            timed.add(columns.pop("time"))
+    (users, rows), (items, columns) = (
+        Vocabulary.of_codes(encoders.pop(role), untyped=table.untyped) for role in ("user", "item")
+    )
     if not len(rows):
         raise MatrixError(
-            f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
+            f"{table.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
-    times, clock = collected.times(notes)
+    times, clock = (None, None) if timed is None else _times(table, timed, notes)
+    held = {role: kept.join() for role, kept in numbers.items()}
     read = Interactions(
         users=users,
         items=items,
         rows=rows,
         columns=columns,
-        ratings=collected.numbers("rating"),
-        weights=collected.numbers("weight"),
+        ratings=held.get("rating"),
+        weights=held.get("weight"),
         times=times,
         clock=clock,
     )
     # Arrow's pool keeps the memory that was freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
-    _check(read, blocks.source, scale)
+    _check(read, table.source, scale)
     if read.weights is not None and not read.weights.all():
         kept = read.weights > 0
         if not kept.any():
             raise MatrixError(
-                f"All weights of {blocks.source} are 0.",
+                f"All weights of {table.source} are 0.",
                 hint="Give weights above 0, or name another column.",
                 code="empty",
             )
@@ -303,18 +246,15 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
 
 
 def place_pairs(
-    table: Table, users: Vocabulary, items: Vocabulary
+    columns: Mapping[str, Column], source: str, users: Vocabulary, items: Vocabulary
 ) -> tuple[Places, Places, list[str]]:
     """The places of the users and of the items of a table, −1 for unknown ones, and notes."""
 
     def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
-        return (
-            first.places(table.columns["user"], "user"),
-            second.places(table.columns["item"], "item"),
-        )
+        return first.places(columns["user"], "user"), second.places(columns["item"], "item")
 
     found = places(users, items)
-    return *found, _check_exchange(table.source, found, lambda: places(items, users))
+    return *found, _check_exchange(source, found, lambda: places(items, users))
 
 
 def check_sides(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:

@@ -82,17 +82,12 @@ class Interactions:
     def select(self, places: Numbers) -> "Interactions":
         """Some of the entries, given as a mask or as places; all ids are kept."""
 
-        def some(values: Numbers) -> Numbers:
-            return values[places] if places.dtype == np.bool_ else take(values, places)
+        def some(values: Numbers | None) -> Any:
+            if values is None or places.dtype == np.bool_:
+                return None if values is None else values[places]
+            return take(values, places)
 
-        return replace(
-            self,
-            rows=some(self.rows),
-            columns=some(self.columns),
-            ratings=None if self.ratings is None else some(self.ratings),
-            weights=None if self.weights is None else some(self.weights),
-            times=None if self.times is None else some(self.times),
-        )
+        return replace(self, **{name: some(getattr(self, name)) for name in COLUMNS})
 
     def popularity(self) -> Floats:
         """How many users interacted with each item, without dislikes.
@@ -140,8 +135,14 @@ def deduplicate(read: Interactions, notes: list[str], *, add: bool | None = None
     order, weights = without_repeats(
         order, pairs, read.times, read.weights, add=not rated if add is None else add
     )
-    if len(order) < count:
-        notes.append(_repeats_note(count - len(order), rated=rated, timed=timed))
+    if len(order) < count and rated:
+        notes.append(
+            f"{count - len(order):,} ratings of a pair that is rated again later are left out: "
+            f"the last {'in time' if timed else 'in the table'} counts."
+        )
+    elif len(order) < count:
+        repeats = f"{count - len(order):,} repeated interactions"
+        notes.append(f"{repeats} are added to the weights of the first.")
     sides = replace(read, rows=NOTHING, columns=NOTHING, ratings=None, weights=None, times=None)
     columns = {
         name: getattr(read, name) for name in COLUMNS if name != "weights" or weights is None
@@ -153,15 +154,6 @@ def deduplicate(read: Interactions, notes: list[str], *, add: bool | None = None
     if weights is not None:
         columns["weights"] = weights
     return replace(sides, **columns)
-
-
-def _repeats_note(count: int, *, rated: bool, timed: bool) -> str:
-    if not rated:
-        return f"{count:,} repeated interactions are added to the weights of the first."
-    return (
-        f"{count:,} ratings of a pair that is rated again later are left out: "
-        f"the last {'in time' if timed else 'in the table'} counts."
-    )
 
 
 def drop_unused_ids(read: Interactions) -> Interactions:
@@ -205,12 +197,10 @@ def merge(
     interaction. Notes for the user are appended to `notes`.
     """
     if (old.ratings is None) != (new.ratings is None):
-        has, lacks = ("The model", "the new interactions") if new.ratings is None else (
-            "The new interactions", "the model",
-        )  # fmt: skip
         raise MatrixError(
-            f"{has} {'has' if new.ratings is None else 'have'} ratings, {lacks} "
-            f"{'have' if new.ratings is None else 'has'} none.",
+            "The model has ratings, the new interactions have none."
+            if new.ratings is None
+            else "The new interactions have ratings, the model has none.",
             hint="Give interactions of the same kind.",
             code="other-kind",
         )

@@ -8,20 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
+from eckart.approximations import BiasedFactors, PosteriorSamples, Prior, as_biased
 from eckart.arrays import Array
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.errors import MatrixError
 from eckart.factors import Factors
-from eckart.recommend.chunked import BLOCK, Floats, blocks
+from eckart.recommend.chunked import BLOCK, Floats, Numbers, blocks
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.interactions import Interactions
+from eckart.recommend.interactions import Interactions, Side
 from eckart.recommend.ranking import Scores
 from eckart.recommend.settings import Feedback
 from eckart.recommend.vocabulary import Vocabulary
 
 Approximation: TypeAlias = Factors | BiasedFactors | PosteriorSamples
+BESIDE: Final = ("row_bias", "column_bias", "extra_columns", "extra_rows")
+"""The arrays of `BiasedFactors` beside the factors; the last two may be None."""
 PRIORS: Final = ("row_prior", "column_prior")
 DTYPES: Final = {
     "rows": np.int32,
@@ -151,15 +153,17 @@ def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> in
     return place
 
 
-def as_biased(approximation: Approximation) -> BiasedFactors:
-    """An approximation of any kind as mean, biases and factors."""
-    if isinstance(approximation, BiasedFactors):
-        return approximation
-    if isinstance(approximation, PosteriorSamples):
-        return approximation.offset
-    rows, columns = approximation.shape
-    dtype = approximation.dtype
-    return BiasedFactors(0.0, np.zeros(rows, dtype), np.zeros(columns, dtype), approximation)
+def solved_anew(
+    offset: BiasedFactors, side: Side, places: Numbers, factors: Array, bias: Array
+) -> BiasedFactors:
+    """The factors, of which those of some users ("rows") or items are replaced."""
+    if side == "rows":
+        B, own = offset.factors.B.astype(np.float32), offset.row_bias.copy()
+        B[places], own[places] = factors, bias
+        return offset.with_rows(B, own)
+    A, own = offset.factors.A.astype(np.float32), offset.column_bias.copy()
+    A[:, places], own[places] = factors.T, bias
+    return offset.with_columns(A, own)
 
 
 def each_draw(
@@ -310,16 +314,9 @@ def pack(approximation: Approximation) -> tuple[dict[str, Any], dict[str, Array]
         return described, arrays
     if isinstance(approximation, Factors):
         return {"kind": "factors"}, {"B": approximation.B, "A": approximation.A}
-    arrays = {
-        "B": approximation.factors.B,
-        "A": approximation.factors.A,
-        "row_bias": approximation.row_bias,
-        "column_bias": approximation.column_bias,
-    }
-    for name in ("extra_columns", "extra_rows"):
-        extra = getattr(approximation, name)
-        if extra is not None:
-            arrays[name] = extra
+    arrays = {"B": approximation.factors.B, "A": approximation.factors.A}
+    beside = {name: getattr(approximation, name) for name in BESIDE}
+    arrays |= {name: array for name, array in beside.items() if array is not None}
     return {"kind": "offset", "mean": approximation.mean}, arrays
 
 
@@ -328,7 +325,14 @@ def unpack(described: dict[str, Any], arrays: dict[str, Array]) -> Approximation
     if described["kind"] == "factors":
         return Factors(arrays["B"], arrays["A"])
     if described["kind"] == "offset":
-        return _unpack_offset(float(described["mean"]), arrays)
+        return BiasedFactors(
+            float(described["mean"]),
+            arrays["row_bias"],
+            arrays["column_bias"],
+            Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
+            arrays.get("extra_columns"),
+            arrays.get("extra_rows"),
+        )
     draws: list[BiasedFactors] = []
     priors: list[tuple[Prior, Prior]] = []
     for place in range(int(described["draws"])):
@@ -338,22 +342,12 @@ def unpack(described: dict[str, Any], arrays: dict[str, Array]) -> Approximation
             for name, array in arrays.items()
             if name.startswith(prefix)
         }
-        draws.append(_unpack_offset(float(described["means"][place]), own))
+        draw = unpack({"kind": "offset", "mean": described["means"][place]}, own)
+        draws.append(cast("BiasedFactors", draw))
         rows, columns = (
             Prior(mean=own[f"{side}.mean"], precision=own[f"{side}.precision"]) for side in PRIORS
         )
         priors.append((rows, columns))
     return PosteriorSamples(
         draws=tuple(draws), noise=float(described["noise"]), priors=tuple(priors)
-    )
-
-
-def _unpack_offset(mean: float, arrays: dict[str, Array]) -> BiasedFactors:
-    return BiasedFactors(
-        mean,
-        arrays["row_bias"],
-        arrays["column_bias"],
-        Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
-        arrays.get("extra_columns"),
-        arrays.get("extra_rows"),
     )

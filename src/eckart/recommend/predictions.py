@@ -16,7 +16,7 @@ from eckart.recommend.ids import column_of
 from eckart.recommend.interaction_tables import place_pairs
 from eckart.recommend.model import Model
 from eckart.recommend.ranking import Figure, rating_figures
-from eckart.recommend.reading import numbers_of, read_table
+from eckart.recommend.reading import as_numbers, read_table
 from eckart.recommend.vocabulary import Id
 
 
@@ -61,22 +61,10 @@ class Prediction:
             table["title"] = list(self.titles)
         return table
 
-    def _line(self, place: int) -> dict[str, Any]:
-        line: dict[str, Any] = {
-            "user": self.users[place].as_py(),
-            "item": self.items[place].as_py(),
-            "predicted": float(self.predicted[place]),
-        }
-        if self.titles is not None:
-            line["title"] = self.titles[place]
-        if self.deviation is not None:
-            deviation = float(self.deviation[place])
-            # JSON has no NaN
-            line["deviation"] = deviation if np.isfinite(deviation) else None
-        return line
-
     def to_dict(self, most: int = 1000) -> dict[str, Any]:
         """The counts and figures, and the first predictions, as plain values."""
+        columns = {name: values[:most] for name, values in self.columns().items()}
+        columns.pop("rating", None)
         return {
             "pairs": len(self.predicted),
             "unknown_users": self.unknown_users,
@@ -85,7 +73,7 @@ class Prediction:
             "mae": None if self.mae is None else self.mae.value,
             "rmse_error": None if self.rmse is None else self.rmse.error,
             "mae_error": None if self.mae is None else self.mae.error,
-            "predictions": [self._line(place) for place in range(min(most, len(self.predicted)))],
+            "predictions": pa.table(columns).to_pylist(),
             "notes": list(self.notes),
         }
 
@@ -118,9 +106,11 @@ def predict_pairs(
     """
     table = read_table(pairs, (named or ColumnNames()).like(model.named))
     data = model.data
-    rows, columns, said = place_pairs(table, data.users, data.items)
+    (held,) = table.blocks
+    rows, columns, said = place_pairs(held, table.source, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
-    actual = numbers_of(table, "rating")
+    rated = held.get("rating")
+    actual = None if rated is None else as_numbers(rated, "rating", table.source)
     # one missing rating would make RMSE and MAE NaN
     if actual is not None and not np.isfinite(actual).all():
         row = int(np.argmin(np.isfinite(actual))) + 1
@@ -132,7 +122,12 @@ def predict_pairs(
     figures: dict[str, Figure] = {}
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
-    users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
+    deviation = None
+    if isinstance(model.approximation, PosteriorSamples):
+        known = (rows >= 0) & (columns >= 0)
+        deviation = np.full(len(rows), np.nan)
+        deviation[known] = model.approximation.deviation(rows[known], columns[known])
+    users, items = (column_of(held[role])[0] for role in ("user", "item"))
     titles = None
     if names is not None:
         # as the model spells ids, which is how titles are found
@@ -143,7 +138,7 @@ def predict_pairs(
         items=items,
         titles=titles,
         predicted=predicted,
-        deviation=_deviation(model, rows, columns),
+        deviation=deviation,
         actual=actual,
         unknown_users=int((rows < 0).sum()),
         unknown_items=int((columns < 0).sum()),
@@ -151,16 +146,6 @@ def predict_pairs(
         mae=figures.get("mae"),
         notes=(*table.notes, *said),
     )
-
-
-def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:
-    """The standard deviation of each prediction, NaN if the user or item is unknown."""
-    if not isinstance(model.approximation, PosteriorSamples):
-        return None
-    known = (rows >= 0) & (columns >= 0)
-    deviation = np.full(len(rows), np.nan)
-    deviation[known] = model.approximation.deviation(rows[known], columns[known])
-    return deviation
 
 
 @final

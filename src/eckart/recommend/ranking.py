@@ -8,8 +8,10 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from eckart.approximations import BiasedFactors
 from eckart.arrays import Array
-from eckart.recommend.chunked import Numbers, blocks, sum_by_place
+from eckart.factors import Factors
+from eckart.recommend.chunked import Numbers, bincount, blocks
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.settings import whole_number
 
@@ -17,8 +19,6 @@ Scores: TypeAlias = npt.NDArray[np.float32]
 Scorer: TypeAlias = Callable[[npt.NDArray[np.intp]], Scores]
 """A function of the places of some users that returns their scores of all items: a new array of
 shape (users, items) each time, since the ranking overwrites it."""
-History: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
-"""The items that users have seen: the first entry of each user and the end, and the items."""
 PerUser: TypeAlias = npt.NDArray[np.float64]
 BLOCK_BYTES: Final = 32_000_000
 """Bytes of the scores of one block of users."""
@@ -55,15 +55,10 @@ def rank(
     seen: Interactions | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Ranking:
-    """The k best items of each user, without those that the user has seen.
+    """The k best items of each user, of `total`, without those that the user has seen.
 
-    Args:
-        score: The function that returns the scores of all items for some users.
-        users: Places of the users.
-        total: Number of items.
-        k: Length of each list.
-        seen: Interactions whose items are left out for their users; None leaves nothing out.
-        allowed: A mask of the items that may be listed; None allows all.
+    Items of `seen` are left out for their users; `allowed` is a mask of the items that may be
+    listed, None for all.
 
     Raises:
         ArgumentError: If k is not a whole number of at least 1.
@@ -76,8 +71,7 @@ def rank(
         >>> rank(lambda users: table[users], np.array([0]), 3, 2).items.tolist()
         [[1, 2]]
     """
-    history = None if seen is None else (seen.starts(), seen.columns)
-    found = list(rank_blocks(score, users, total, k, history=history, allowed=allowed))
+    found = list(rank_blocks(score, users, total, k, seen=seen, allowed=allowed))
     return Ranking(
         users=users,
         items=np.concatenate([np.zeros((0, k), np.int32), *(one.items for one in found)]),
@@ -91,23 +85,24 @@ def rank_blocks(
     total: int,
     k: int,
     *,
-    history: History | None = None,
+    seen: Interactions | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
     """Rank block by block, for lists that do not all fit into memory; arguments as for `rank`."""
     k = whole_number("k", k)
+    # one place more, for users who have seen nothing
+    starts = None if seen is None else np.append(seen.starts(), len(seen))
     # float32 scores of all items for each user of a block
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
     for begin in range(0, len(users), height):
         block = users[begin : begin + height]
         scores = score(block)
-        if history is not None:
-            starts, items = history
+        if seen is not None and starts is not None:
             counts = starts[block + 1] - starts[block]
             rows = np.repeat(np.arange(len(block)), counts)
             # the histories of a block as one gather, without a loop over users
             offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-            columns = items[np.repeat(starts[block], counts) + offsets]
+            columns = seen.columns[np.repeat(starts[block], counts) + offsets]
             # −∞ is never among the best, and marks the end of a list that is shorter
             scores[rows, columns] = -np.inf
         if allowed is not None:
@@ -164,27 +159,8 @@ def with_popular(
     return answered
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Averages:
-    """A baseline that predicts ratings by the mean and the biases of user and item.
-
-    Fields:
-        mean: Mean of all ratings.
-        users, items: The bias of each user and of each item.
-    """
-
-    mean: float
-    users: npt.NDArray[np.float64]
-    items: npt.NDArray[np.float64]
-
-    def predict(self, rows: Numbers, columns: Numbers) -> Any:
-        """Predict the rating of each pair of places."""
-        return self.mean + self.users[rows] + self.items[columns]
-
-
-def averages(*parts: Interactions) -> Averages:
-    """The mean and the bias of each user and item, each drawn towards 0 by five ratings.
+def averages(*parts: Interactions) -> BiasedFactors:
+    """A baseline: mean and biases of users and items, each drawn towards 0 by five ratings.
 
     Raises:
         ValueError: If there are no ratings.
@@ -196,19 +172,29 @@ def averages(*parts: Interactions) -> Averages:
         raise ValueError("averages of interactions without ratings")
     # by blocks, so that nothing as long as the ratings is held in float64
     every = [(part, here) for part in parts for here in blocks(len(part))]
-    mean = math.fsum(float(np.sum(_residuals(part, here, 0.0))) for part, here in every)
-    mean /= math.fsum(float(np.sum(_weights(part, here))) for part, here in every)
     users, items = (np.zeros(count) for count in parts[0].shape)
+    mean = math.fsum(float(np.sum(_residuals(part, here, 0, 0.0, items))) for part, here in every)
+    mean /= math.fsum(float(np.sum(_weights(part, here))) for part, here in every)
+
+    def sums(side: int, values: Callable[..., Numbers], *given: Any) -> Numbers:
+        """The sum of values of each user (side 0) or item (side 1)."""
+        found = [
+            bincount(
+                (part.rows, part.columns)[side],
+                part.shape[side],
+                lambda here, part=part: values(part, here, *given),
+            )
+            for part in parts
+        ]
+        return np.sum(found, axis=0)
+
     # the counts do not change between sweeps
-    user_weights, item_weights = (
-        DAMPING + np.sum([_weight_sums(part, side) for part in parts], axis=0) for side in (0, 1)
-    )
+    user_weights, item_weights = (DAMPING + sums(side, _weights) for side in (0, 1))
     for _ in range(SWEEPS):
-        users = np.sum([_residual_sums(part, 0, mean, items) for part in parts], axis=0)
-        users = users / user_weights
-        items = np.sum([_residual_sums(part, 1, mean, users) for part in parts], axis=0)
-        items = items / item_weights
-    return Averages(mean=mean, users=users, items=items)
+        users = sums(0, _residuals, 0, mean, items) / user_weights
+        items = sums(1, _residuals, 1, mean, users) / item_weights
+    nothing = Factors(np.zeros((len(users), 1)), np.zeros((1, len(items))))
+    return BiasedFactors(mean, users, items, nothing)
 
 
 def _weights(part: Interactions, here: slice) -> Numbers:
@@ -217,28 +203,12 @@ def _weights(part: Interactions, here: slice) -> Numbers:
     return part.weights[here].astype(np.float64)
 
 
-def _residuals(
-    part: Interactions, here: slice, mean: float, biases: Numbers | float = 0.0
-) -> Numbers:
+def _residuals(part: Interactions, here: slice, side: int, mean: float, biases: Numbers) -> Numbers:
     """The weighted ratings, less the mean and the biases of the other side."""
     assert part.ratings is not None
-    return _weights(part, here) * (part.ratings[here].astype(np.float64) - mean - biases)
-
-
-def _weight_sums(part: Interactions, side: int) -> Numbers:
-    """The sum of the weights of each user (side 0) or item (side 1)."""
-    places = (part.rows, part.columns)[side]
-    return sum_by_place(places, part.shape[side], lambda here: _weights(part, here))
-
-
-def _residual_sums(part: Interactions, side: int, mean: float, biases: Numbers) -> Numbers:
-    """The sum of the residuals of each user or item, beside mean and biases of the others."""
-    places, others = (part.rows, part.columns) if side == 0 else (part.columns, part.rows)
-    return sum_by_place(
-        places,
-        part.shape[side],
-        lambda here: _residuals(part, here, mean, biases[others[here]]),
-    )
+    others = (part.columns, part.rows)[side]
+    left = part.ratings[here].astype(np.float64) - mean - biases[others[here]]
+    return _weights(part, here) * left
 
 
 @final

@@ -34,95 +34,105 @@ KINDS: Final[dict[str, Kind]] = {
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The columns of a table by role, as they were read.
+    """The columns of a table by role, as they are read: at once, or a block of rows at a time.
 
     Fields:
-        columns: Arrow arrays by role: user, item, and rating, weight and time if there are any.
+        roles: The roles of the columns: user, item, and rating, weight and time if there are any.
+        blocks: An iterator over the blocks, each a mapping from role to Arrow array. What is used
+            may be taken out of a block, to free its memory.
         source: Name of the table, for messages.
         untyped: Whether the table is a text file, where ids have no type.
         notes: Notes for the user on how the table was read.
-    """
-
-    columns: dict[str, Column]
-    source: str
-    untyped: bool
-    notes: tuple[str, ...] = ()
-
-    def blocks(self) -> "Blocks":
-        """The table as one block; its columns are removed from it when the block is used."""
-
-        def take_out() -> Iterator[dict[str, Column]]:
-            # taken out, so that each column is freed once it was used
-            yield {role: self.columns.pop(role) for role in tuple(self.columns)}
-
-        return Blocks(
-            roles=frozenset(self.columns),
-            columns=take_out(),
-            source=self.source,
-            untyped=self.untyped,
-            notes=self.notes,
-        )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
-    """The columns of a table by role, a block of rows at a time; other fields as in `Table`.
-
-    Fields:
-        roles: The roles of the columns that the table has.
-        columns: An iterator over the blocks, each a mapping from role to Arrow array.
         times: A function that returns the whole column of times, whose blocks may differ in type;
             None if they cannot.
     """
 
     roles: frozenset[str]
-    columns: Iterator[dict[str, Column]]
+    blocks: Iterator[dict[str, Column]]
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
     times: Callable[[], Column] | None = None
 
 
-def read_table(
-    data: TableLike,
-    named: ColumnNames | None = None,
-    *,
-    needed: tuple[str, ...] = ("user", "item"),
-) -> Table:
-    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns."""
-    named = named or ColumnNames()
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """A table with the names of its columns, which are in memory or still in a file."""
+
+    head: TableHead
+    source: str
+    path: Path | None = None
+    held: tuple[Column, ...] = ()
+
+    @property
+    def untyped(self) -> bool:
+        """Whether it is a text file, where ids have no type."""
+        return self.head.text is not None
+
+    def read(self, wanted: Mapping[int, Kind]) -> list[Column]:
+        """The columns at some places, each of a kind."""
+        if self.path is None:
+            columns = [self.held[place] for place in wanted]
+            _check_lengths(columns)
+            return columns
+        table = read_columns(self.path, self.head, wanted)
+        return [table.column(str(place)) for place in wanted]
+
+    def blocks(self, wanted: Mapping[int, Kind]) -> Iterator[list[Column]]:
+        """The columns, of a file a block of rows at a time, with errors as it is read."""
+        if self.path is None:
+            yield self.read(wanted)
+            return
+        for block in column_blocks(self.path, self.head, wanted):
+            yield [block.column(str(place)) for place in wanted]
+
+
+def open_table(data: TableLike, words: frozenset[str], source: str = "the table") -> Opened:
+    """Open a table; the first row of a text file is a header if it holds one of some words."""
     if isinstance(data, str | PathLike):
         path = Path(data)
-        head = table_head(path, _header_names(named))
-        found, notes = find_columns(head, named, path.name, needed=needed)
-        wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-        with _as_named(head, notes):
-            read = read_columns(path, head, wanted)
-        return Table(
-            columns={role: read.column(str(place)) for role, place in found.items()},
-            source=path.name,
-            untyped=head.text is not None,
-            notes=(*head.notes, *notes),
-        )
-    names, held = columns_in(data)
-    head = TableHead(names=tuple(names), width=len(names))
-    found, notes = find_columns(head, named, "The table", needed=needed)
-    columns = {role: held[place] for role, place in found.items()}
-    check_lengths(columns.values())
-    return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
-
-
-def columns_in(data: TableLike) -> tuple[list[str], list[Any]]:
-    """The names and the columns of a data frame, an Arrow table or a mapping of columns."""
+        return Opened(head=table_head(path, words), source=path.name, path=path)
     if isinstance(data, Mapping):
-        columns: list[Any] = [_column(name, values) for name, values in data.items()]
-        return [str(name) for name in data], columns
-    table = _arrow(data)
-    return list(table.schema.names), list(table.columns)
+        names = [str(name) for name in data]
+        held = [_column(name, values) for name, values in data.items()]
+    else:
+        table = _arrow(data)
+        names, held = table.schema.names, table.columns
+    head = TableHead(names=tuple(names), width=len(names))
+    return Opened(head=head, source=source, held=tuple(held))
 
 
-def check_lengths(columns: Iterable[Any]) -> None:
+def read_table(data: TableLike, named: ColumnNames | None = None, *, whole: bool = True) -> Table:
+    """Find the columns of a file, a data frame, an Arrow table or a mapping of columns.
+
+    They are read when they are asked for, at once (`whole`) or by blocks.
+    """
+    named = named or ColumnNames()
+    given = {plain(name) for name in named.known().values()}
+    # a number names a column by its place and says nothing of a header
+    words = {name for name in given if name and not name.isdigit()}
+    opened = open_table(data, KNOWN | words)
+    head = opened.head
+    found, notes = find_columns(head, named, "The table" if opened.path is None else opened.source)
+    kinds: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+
+    def blocks() -> Iterator[dict[str, Column]]:
+        with _as_named(head, notes):
+            for block in [opened.read(kinds)] if whole else opened.blocks(kinds):
+                yield dict(zip(found, block, strict=True))
+
+    return Table(
+        roles=frozenset(found),
+        blocks=blocks(),
+        source=opened.source,
+        untyped=opened.untyped,
+        notes=(*head.notes, *notes),
+        times=lambda: opened.read({found["time"]: "time"})[0],
+    )
+
+
+def _check_lengths(columns: Iterable[Any]) -> None:
     """Refuse columns of different lengths."""
     try:
         lengths = {len(column) for column in columns}
@@ -138,30 +148,6 @@ def check_lengths(columns: Iterable[Any]) -> None:
         )
 
 
-def read_blocks(data: TableLike, named: ColumnNames | None = None) -> Blocks:
-    """Read the columns of interactions; a file block by block, with errors as it is read."""
-    if not isinstance(data, str | PathLike):
-        return read_table(data, named).blocks()
-    path, named = Path(data), named or ColumnNames()
-    head = table_head(path, _header_names(named))
-    found, notes = find_columns(head, named, path.name)
-    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-
-    def by_role() -> Iterator[dict[str, Column]]:
-        with _as_named(head, notes):
-            for block in column_blocks(path, head, wanted):
-                yield {role: block.column(str(place)) for role, place in found.items()}
-
-    return Blocks(
-        roles=frozenset(found),
-        columns=by_role(),
-        times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
-        source=path.name,
-        untyped=head.text is not None,
-        notes=(*head.notes, *notes),
-    )
-
-
 @contextmanager
 def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
     """Extend an error of a table without a header by the roles its columns were taken for."""
@@ -172,18 +158,6 @@ def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
         if error.code != "not-numbers" or head.names is not None:
             raise
         raise MatrixError(error.message, hint=" ".join(notes), code=error.code) from error
-
-
-def _header_names(named: ColumnNames) -> frozenset[str]:
-    """Names that identify a header: the usual ones, and those that were given as words."""
-    given = {plain(name) for name in named.known().values()}
-    return KNOWN | {name for name in given if name and not name.isdigit()}
-
-
-def numbers_of(table: Table, role: str) -> Floats | None:
-    """The numbers of the column of ratings or weights; None if there is no such column."""
-    column = table.columns.get(role)
-    return None if column is None else as_numbers(column, role, table.source)
 
 
 def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Floats:
@@ -288,14 +262,20 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
             hint="Give its real part.",
             code="not-numbers",
         )
-    sides: list[Any] = []
-    for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
-        if ids is not None and len(ids) != length:
+    named: list[Column] = []
+    sides = zip(
+        W.shape, (user_ids, item_ids), (entries.row, entries.col), ("user", "item"), strict=True
+    )
+    for length, ids, places, what in sides:
+        if ids is None:
+            named.append(pa.array(places))
+            continue
+        if len(ids) != length:
             # lengths that fit the other way round: the matrix was given as items × users
             swapped = (
                 user_ids is not None
                 and item_ids is not None
-                and ((len(item_ids), len(user_ids)) == tuple(W.shape))
+                and (len(item_ids), len(user_ids)) == tuple(W.shape)
             )
             raise MatrixError(
                 f"The matrix is {W.shape[0]} × {W.shape[1]}, but there are {len(ids)} {what} ids.",
@@ -304,17 +284,12 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 else "Give one id for each row and column.",
                 code="transposed" if swapped else "shapes-differ",
             )
-        side = None if ids is None else column_of(ids)[0]
+        side = column_of(ids)[0]
         # chunked, since the text of all entries may be too long for one Arrow array
-        plain = side is None or isinstance(side, pa.ChunkedArray)
-        sides.append(side if plain else pa.chunked_array([side]))
-    named = [
-        pa.array(places) if side is None else side.take(pa.array(places))
-        for side, places in zip(sides, (entries.row, entries.col), strict=True)
-    ]
+        whole = side if isinstance(side, pa.ChunkedArray) else pa.chunked_array([side])
+        named.append(whole.take(pa.array(places)))
     data = pa.array(np.asarray(entries.data, np.float64))
+    columns = {"user": named[0], "item": named[1], role: data}
     return Table(
-        columns={"user": named[0], "item": named[1], role: data},
-        source="the matrix",
-        untyped=False,
+        roles=frozenset(columns), blocks=iter([columns]), source="the matrix", untyped=False
     )

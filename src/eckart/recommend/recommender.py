@@ -79,11 +79,7 @@ class LowRankRecommender:
     )
 
     def __init__(
-        self,
-        rank: int = Settings().rank,
-        *,
-        columns: dict[str, str] | None = None,
-        **settings: Any,
+        self, rank: int = Settings().rank, *, columns: dict[str, str] | None = None, **settings: Any
     ) -> None:
         names = {one.name for one in fields(Feedback)}
         feedback = {name: settings.pop(name) for name in names & settings.keys()}
@@ -128,17 +124,13 @@ class LowRankRecommender:
         """
         # read first: `fit_recommender` takes no ids for the rows of a sparse matrix
         data = read_interactions(
-            interactions,
-            self._named,
-            self._feedback,
-            user_ids=user_ids,
-            item_ids=item_ids,
+            interactions, self._named, self._feedback, user_ids=user_ids, item_ids=item_ids
         )
         self.fitting = fit_recommender(
             data,
             feedback=self._feedback,
             named=self._named,
-            attributes=_tables(user_attributes, item_attributes),
+            attributes=AttributeTables(users=user_attributes, items=item_attributes),
             settings=self.settings,
             test=test,
             k=k,
@@ -235,7 +227,7 @@ class LowRankRecommender:
             self._model,
             interactions,
             self._named,
-            attributes=_tables(user_attributes, item_attributes),
+            attributes=AttributeTables(users=user_attributes, items=item_attributes),
             user_ids=user_ids,
             item_ids=item_ids,
         )
@@ -262,7 +254,3 @@ class LowRankRecommender:
         made._feedback = Feedback.of_dict(kept.get("feedback", {}))
         made._model = model
         return made
-
-
-def _tables(users: TableLike, items: TableLike) -> AttributeTables | None:
-    return None if users is None and items is None else AttributeTables(users=users, items=items)

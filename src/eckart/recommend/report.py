@@ -155,8 +155,6 @@ def _cell(figure: dict[str, float | None] | None) -> str:
 
 MOST_NAMED: Final = 40
 """Items up to which all titles are written beside their points."""
-
-
 SHADES: Final = ((0.0, "#c2410c"), (0.5, "#b8c4d6"), (1.0, "#2457c5"))
 
 
@@ -273,11 +271,7 @@ def map_figure(plane: Document) -> go.Figure:
 
 
 def recommend_page(document: Document) -> str:
-    """The HTML report of a fit.
-
-    Returns:
-        A self-contained HTML page with styles and scripts inside.
-    """
+    """The HTML report of a fit: a self-contained page with styles and scripts inside."""
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
     curves = [learning_curve(document), choice_curve(document)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)

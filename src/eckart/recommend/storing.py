@@ -188,8 +188,8 @@ def write_model(model: Model, folder: Path) -> None:
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "users": len(data.users),
-        "items": len(data.items),
+        "users": data.shape[0],
+        "items": data.shape[1],
         "interactions": len(data),
         "whole_ids": [data.users.whole, data.items.whole],
         "scale": None if model.scale is None else list(model.scale),

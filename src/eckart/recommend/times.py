@@ -13,6 +13,7 @@ from eckart.files.columns import plain_values
 from eckart.files.text.cells import MISSING, numbers
 from eckart.recommend.chunked import Column, Growing, pc
 from eckart.recommend.columns import naming
+from eckart.recommend.ids import column_of
 
 Times: TypeAlias = npt.NDArray[np.int64]
 EARLIEST: Final = np.iinfo(np.int64).min
@@ -49,12 +50,11 @@ def plain_times(chunk: Column, source: str) -> Column:
     """Convert an Arrow array of times to whole numbers, floats, text, timestamps or durations."""
     chunk = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
     kind, types = chunk.type, pa.types
-    if types.is_integer(kind) or types.is_string(kind):
+    kept = (types.is_integer, types.is_string, types.is_timestamp, types.is_duration)
+    if any(is_it(kind) for is_it in kept):
         return chunk
     if types.is_floating(kind) or types.is_decimal(kind):
         return chunk.cast(pa.float64())
-    if types.is_timestamp(kind) or types.is_duration(kind):
-        return chunk
     if types.is_date(kind):
         return chunk.cast(pa.timestamp("ms"))
     if types.is_null(kind) or types.is_large_string(kind) or types.is_string_view(kind):
@@ -67,17 +67,6 @@ def plain_times(chunk: Column, source: str) -> Column:
         hint=f"Leave that column out, or name one of dates or numbers: {naming('time')}.",
         code="no-times",
     )
-
-
-def numbers_in(chunk: Column, source: str) -> npt.NDArray[Any]:
-    """Plain times other than text as int64 or float64; missing ones are `EARLIEST` or NaN."""
-    if pa.types.is_floating(chunk.type):
-        return chunk.to_numpy(zero_copy_only=False)
-    try:
-        filled = pc.fill_null(chunk.cast(pa.int64()), EARLIEST)
-    except pa.ArrowInvalid as error:
-        raise _too_large(source) from error
-    return filled.to_numpy(zero_copy_only=False)
 
 
 def set_clock(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, Clock | None]:
@@ -94,37 +83,21 @@ def set_clock(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times,
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
         clock = Clock(dated=pa.types.is_timestamp(kind), digits=DIGITS[kind.unit])
         return numbers, clock if (numbers != EARLIEST).any() else None
-    if numbers.dtype != np.int64:
-        return _of_floats(numbers, source)
-    known = numbers[numbers != EARLIEST]
-    if not len(known):
-        return numbers, None
-    digits = _unit(known, source)
-    if _is_written(known):
-        return numbers, Clock(dated=False, digits=0)
-    return numbers, Clock(dated=digits > 0 or int(np.abs(known).max()) >= FIRST, digits=digits)
-
-
-def _of_floats(numbers: npt.NDArray[np.float64], source: str) -> tuple[Times, Clock | None]:
-    """Floats as whole numbers, with as many digits behind the point as 64 bits hold."""
-    gaps = np.isnan(numbers)
+    wide = numbers.dtype != np.int64
+    gaps = np.isnan(numbers) if wide else numbers == EARLIEST
     known = numbers[~gaps]
     if not len(known):
         return np.full(len(numbers), EARLIEST), None
-    largest = float(np.abs(known).max())
-    digits = _unit(known, source)
-    more = 18 if largest <= 1 else int(np.floor(np.log10(MOST / largest)))
-    times = np.full(len(numbers), EARLIEST)
-    times[~gaps] = np.rint(known * 10.0**more).astype(np.int64)
-    if _is_written(known):
-        return times, Clock(dated=False, digits=more)
-    return times, Clock(dated=digits > 0 or largest >= FIRST, digits=digits + more)
-
-
-def _is_written(known: npt.NDArray[Any]) -> bool:
-    """Whether all numbers are dates written as digits."""
-    first, last = known.min(), known.max()
-    return any(low <= first and last <= high for low, high in WRITTEN)
+    digits, more, largest = _unit(known, source), 0, float(np.abs(known).max())
+    if wide:
+        # as many digits behind the point as 64 bits hold
+        more = 18 if largest <= 1 else int(np.floor(np.log10(MOST / largest)))
+        numbers = np.full(len(gaps), EARLIEST)
+        numbers[~gaps] = np.rint(known * 10.0**more).astype(np.int64)
+    # dates that are written as digits
+    if any(low <= known.min() and known.max() <= high for low, high in WRITTEN):
+        return numbers, Clock(dated=False, digits=more)
+    return numbers, Clock(dated=digits > 0 or largest >= FIRST, digits=digits + more)
 
 
 def _unit(known: npt.NDArray[Any], source: str) -> int:
@@ -330,16 +303,30 @@ class TimeBlocks:
         self._numbers = {np.int64: Growing(np.int64), np.float64: Growing(np.float64)}
         self._texts = list[Any]()
 
-    def add(self, column: Column) -> None:
+    def add(self, values: Column) -> None:
         """Add the times of a block."""
+        try:
+            # dates and missing values of NumPy and pandas are none of Arrow
+            column = column_of(values, "times")[0]
+        except MatrixError as error:
+            raise MatrixError(
+                f"The column of times of {self._source} cannot be read: {error.message}",
+                hint=f"Name another: {naming('time')}.",
+                code="not-numbers",
+            ) from error
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             plain = plain_times(chunk, self._source)
             self.kinds.add(plain.type)
             if pa.types.is_string(plain.type):
                 self._texts.append(plain)
-            else:
-                numbers = numbers_in(plain, self._source)
-                self._numbers[numbers.dtype.type].add(numbers)
+                continue
+            if not pa.types.is_floating(plain.type):
+                try:
+                    plain = pc.fill_null(plain.cast(pa.int64()), EARLIEST)
+                except pa.ArrowInvalid as error:
+                    raise _too_large(self._source) from error
+            numbers = plain.to_numpy(zero_copy_only=False)
+            self._numbers[numbers.dtype.type].add(numbers)
 
     def finish(self) -> tuple[Times, Clock | None]:
         """All times as whole numbers, and their clock."""

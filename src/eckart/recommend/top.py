@@ -8,7 +8,6 @@ from typing import Any, Final, final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.arguments import check_flag
 from eckart.errors import ArgumentError, MatrixError
@@ -102,27 +101,28 @@ def top_items(
         users × items × rank operations; 32 MB of scores at a time.
     """
     check_flag("seen", seen)
-    ids = all_of(users)
-    places = model.data.users.places(ids)
-    asked = model.data.users.convert(ids).to_pylist()
+    places, asked = _places(model, users)
     lists: list[RankedList] = []
     allowed = allowed_items(model, only, without)
     for ranking, popular in rank_users(model, places, k, seen=seen, allowed=allowed):
-        for row in range(len(ranking.users)):
-            place = int(places[len(lists)])
-            user = asked[len(lists)] if place < 0 else model.data.users.at(place)
+        for row, place in enumerate(ranking.users.tolist()):
+            given = None if asked is None else asked[len(lists)].as_py()
+            user = given if place < 0 else model.data.users.at(place)
             lines = _lines(model, ranking, row, names)
             lists.append(RankedList(lines=lines, user=user, popular=bool(popular[row])))
     return lists
 
 
+def _places(model: Model, users: Iterable[object]) -> tuple[Places, Column | None]:
+    """The places of users, −1 for unknown; and the given ids, if some are unknown."""
+    ids = all_of(users)
+    places = model.data.users.places(ids)
+    # the ids of known users come from the model, so the given ones are kept only if needed
+    return places, model.data.users.convert(ids) if (places < 0).any() else None
+
+
 def rank_users(
-    model: Model,
-    places: Places,
-    k: int,
-    *,
-    seen: bool,
-    allowed: npt.NDArray[np.bool_] | None,
+    model: Model, places: Places, k: int, *, seen: bool, allowed: npt.NDArray[np.bool_] | None
 ) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
     """Rank items for users by place, −1 for unknown; yields lists and a mask of popular ones."""
     # an index of −1, an unknown user, thus finds True
@@ -131,13 +131,12 @@ def rank_users(
     score = with_popular(model.scores, model.data.popularity(), strangers)
     # one row for all unknown users, who have seen nothing
     rows = np.where(cold, len(model.data.users), places).astype(np.intp)
-    starts = model.data.starts()
-    history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
     total = len(model.data.items)
     # no list is longer than all items: padding for a huge k would fill the memory
     k = min(whole_number("k", k), total)
     begin = 0
-    for block in rank_blocks(score, rows, total, k, history=history, allowed=allowed):
+    known = None if seen else model.data
+    for block in rank_blocks(score, rows, total, k, seen=known, allowed=allowed):
         here = slice(begin, begin + len(block.users))
         # places as given, with −1 for unknown users, not the shared row that stood for them
         yield replace(block, users=places[here].astype(np.intp)), cold[here]
@@ -270,13 +269,9 @@ def write_top(
     Cost:
         32 MB of scores and one block of the table at a time.
     """
-    places = np.arange(len(model.data.users), dtype=np.int32)
-    asked: Column | None = None
+    places, asked = np.arange(len(model.data.users), dtype=np.int32), None
     if users is not None:
-        ids = all_of(users)
-        places = model.data.users.places(ids)
-        # the ids of known users come from the model, so the given ones are kept only if needed
-        asked = model.data.users.convert(ids) if (places < 0).any() else None
+        places, asked = _places(model, users)
     allowed = allowed_items(model, only, without)
     lines, popular_users, done = 0, 0, 0
 
@@ -327,6 +322,3 @@ def _as_table(
         titled = columns["item"].cast(pa.string()).to_pylist()
         columns["title"] = pa.array([names.get(one, "") for one in titled])
     return columns
-
-
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from eckart.recommend.model import Model
 from eckart.recommend.ranking import rank, ranking_per_user
 from eckart.recommend.settings import DEFAULT_UNOBSERVED_WEIGHT, Settings
 
-Trial: TypeAlias = Any
-"""A trial of Optuna, which is not installed everywhere."""
 FIRST: Final = {"explicit": 0.1, "implicit": 0.01}
 """The first λ of the search; for ratings in units of their spread."""
 STRIDES: Final = (4, 2, 1)
@@ -72,10 +70,7 @@ class RegularizationChoice:
 
 
 def choose_regularization(
-    data: Interactions,
-    settings: Settings,
-    *,
-    report: Report = silent,
+    data: Interactions, settings: Settings, *, report: Report = silent
 ) -> RegularizationChoice | None:
     """Choose the λ that predicts a held-out tenth of the interactions best from the others.
 
@@ -227,7 +222,7 @@ def tune(
     best = min if explicit else max
     began = time.perf_counter()
 
-    def judge(trial: Trial) -> float:
+    def judge(trial: Any) -> float:
         chosen = _suggest(
             trial, settings, explicit=explicit, largest=largest, attributes=attributes
         )
@@ -265,7 +260,7 @@ def tune(
 
 
 def _suggest(
-    trial: Trial, settings: Settings, *, explicit: bool, largest: int, attributes: bool
+    trial: Any, settings: Settings, *, explicit: bool, largest: int, attributes: bool
 ) -> Settings:
     """The settings of one trial, as Optuna suggests them."""
     chosen: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from eckart.errors import MatrixError
 from eckart.recommend.chunked import Column, pc, take
-from eckart.recommend.ids import WHOLE, Encoder, all_of, canonical, column_of, without_points
+from eckart.recommend.ids import Encoder, all_of, as_whole, canonical, without_points
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
@@ -40,16 +40,15 @@ class Vocabulary:
         column: Any, what: str = "id", *, untyped: bool = False
     ) -> tuple["Vocabulary", Places]:
         """The sorted vocabulary of a column, and the place of each of its entries."""
-        column, large = column_of(column)
         encoder = Encoder(what)
         encoder.add(column)
-        return Vocabulary.of_codes(encoder, untyped=untyped or large)
+        return Vocabulary.of_codes(encoder, untyped=untyped)
 
     @staticmethod
     def of_codes(encoder: Encoder, *, untyped: bool) -> tuple["Vocabulary", Places]:
         """The sorted vocabulary of ids that were coded by blocks, and the place of each entry."""
         distinct, codes = encoder.finish()
-        ids, whole = _normalize(distinct, untyped=untyped)
+        ids, whole = _normalize(distinct, untyped=untyped or encoder.large)
         alike = ids.dictionary_encode()
         if len(alike.dictionary) < len(ids):
             # ids that were different become equal in the common form, such as 12 and 12.0
@@ -67,7 +66,7 @@ class Vocabulary:
     def places(self, column: Column, what: str = "id") -> Places:
         """The place of each id of a column; −1 for unknown ids."""
         encoder = Encoder(what)
-        encoder.add(column_of(column)[0])
+        encoder.add(column)
         distinct, codes = encoder.finish()
         return take(self._found(distinct), codes, out=codes)
 
@@ -154,13 +153,7 @@ def _normalize(distinct: Column, *, untyped: bool) -> tuple[Any, bool]:
         ids = ids.cast(pa.string()) if pa.types.is_uint64(ids.type) else ids.cast(pa.int64())
     if pa.types.is_int64(ids.type) or not untyped:
         return ids, False
-    if not pc.all(pc.match_substring_regex(ids, WHOLE)).as_py():
-        return ids, False
-    ids = without_points(ids)
-    try:
-        return ids.cast(pa.int64()), False
-    except pa.ArrowInvalid:
-        return ids, True
+    return as_whole(ids)
 
 
 def _number(text: str) -> int | None:

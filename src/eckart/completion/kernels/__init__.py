@@ -17,27 +17,15 @@ from typing import Any, Final, final
 from numba import njit
 
 LOGGER: Final = logging.getLogger("eckart")
-
-
 NOTICE: Final = "Compiling the inner loops; this happens once and takes a few seconds."
-
-
 UNWRITABLE: Final = (
     "The compiled inner loops cannot be kept on this disk, so every run compiles them again; "
     "NUMBA_CACHE_DIR may name a folder that can be written."
 )
-
-
 FAST: Final = frozenset({"reassoc", "contract", "nsz", "arcp"})
 """Compiler flags: sums may be reordered for vector units; NaN and infinity keep their meaning."""
-
-
 _SAY: Final[ContextVar[Callable[[str], None]]] = ContextVar("say", default=LOGGER.info)
-
-
 _SAID: Final[set[str]] = set()
-
-
 _COMPILING: Final = Lock()
 
 

@@ -11,14 +11,8 @@ from numba.extending import get_cython_function_address
 from eckart.completion.kernels import Kernel, inner
 
 CHARACTER: Final = types.CPointer(types.uint8)
-
-
 WHOLE: Final = types.CPointer(types.int32)
-
-
 REAL: Final = types.CPointer(types.float32)
-
-
 LETTERS: Final = np.frombuffer(b"NTUL", np.uint8).copy()
 """Options of BLAS, passed by address: no transpose, transpose, upper, lower. BLAS reads columns
 first, so the lower triangle there is the upper one of our rows."""

@@ -48,23 +48,13 @@ def transpose(starts, indices, values, weights, to_starts, to_indices, to_values
 
 
 @Kernel
-def first_duplicate(starts, indices):
-    """Return the first row that has a column twice, or −1; the columns of each row must ascend."""
-    for row in range(starts.shape[0] - 1):
-        for entry in range(starts[row] + 1, starts[row + 1]):
-            if indices[entry] == indices[entry - 1]:
-                return np.int64(row)
-    return np.int64(-1)
-
-
-@Kernel
-def ascending(starts, indices):
-    """Whether the columns of each row ascend without duplicates."""
+def first_unordered(starts, indices):
+    """Return the first row whose columns do not ascend or has one twice; −1 if there is none."""
     for row in range(starts.shape[0] - 1):
         for entry in range(starts[row] + 1, starts[row + 1]):
             if indices[entry] <= indices[entry - 1]:
-                return False
-    return True
+                return np.int64(row)
+    return np.int64(-1)
 
 
 @Kernel
