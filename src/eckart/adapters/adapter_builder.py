@@ -96,9 +96,19 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
         ranks = _one_of_zeros(records)
     chosen = tuple(factored[module] for module in factored if module in ranks)
     kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
-    base_biases, tuned_biases = _biases(runner, records, ranks)
+    # biases that changed or belong to an adapted layer
+    needed = [
+        one.pair
+        for one in records
+        if one.pair.way is Way.BIAS and (one.delta_norm or one.pair.module in ranks)
+    ]
     experts = _has_experts(runner.tuned) or _has_experts(runner.base)
-    biases = compare_biases(kinds, base_biases, tuned_biases, experts=experts)
+    biases = compare_biases(
+        kinds,
+        {pair.name: runner.base.read(pair.base) for pair in needed if pair.base},
+        {pair.name: runner.tuned.read(pair.tuned) for pair in needed if pair.tuned},
+        experts=experts,
+    )
     saved = {**_saved(runner.tuned, records, tied=placement.is_ensured), **biases.saved}
     in_place = {one.pair.name for one in records if one.pair.in_place}
     return Adapter(
@@ -123,21 +133,6 @@ def _one_of_zeros(records: Sequence[TensorRecord]) -> dict[str, int]:
     if not layers or not any(one.delta_norm != 0 for one in values):
         return {}
     return {records[min(layers)[-1]].pair.module: 1}
-
-
-def _biases(
-    runner: LayerRunner, records: Sequence[TensorRecord], ranks: Mapping[str, int]
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Biases of the base and the fine-tune that changed or belong to an adapted layer."""
-    before: dict[str, Array] = {}
-    after: dict[str, Array] = {}
-    for one in records:
-        pair = one.pair
-        needed = one.delta_norm or pair.module in ranks
-        if pair.way is Way.BIAS and needed and pair.base and pair.tuned:
-            before[pair.name] = runner.base.read(pair.base)
-            after[pair.name] = runner.tuned.read(pair.tuned)
-    return before, after
 
 
 def _saved(tuned: Checkpoint, records: Sequence[TensorRecord], *, tied: bool) -> dict[str, Tensor]:

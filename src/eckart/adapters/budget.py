@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from typing import Final, final
 
@@ -83,7 +84,7 @@ def share_out(
         )
     open_ones = {module: one for module, one in known.items() if module not in ranks}
     experts = uniform_groups(open_ones)
-    stacked = {module for group in experts for module in group}
+    stacked = set(chain(*experts))
     groups = [[one] for module, one in open_ones.items() if module not in stacked]
     groups += [[open_ones[module] for module in group] for group in experts]
     chosen = allocate(
@@ -124,19 +125,11 @@ ROUNDS: Final = 6
 """Most rounds in which layers that use all their columns are factored again, twice as wide."""
 
 
-def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoint) -> int:
-    """The bytes that all factors may take; a ratio is a share of the weights that become them.
-
-    They are 0 for a rule that looks at one layer at a time.
-    """
-    if ranks.budget is not None:
-        return ranks.budget
-    stored = sum(
-        tuned.tensors[pair.tuned].nbytes
-        for pair in pairs
-        if pair.way is Way.FACTORS and pair.tuned is not None
+def stored_bytes(tuned: Checkpoint, pairs: Iterable[TensorPair], *ways: Way) -> int:
+    """The bytes of the tensors of the fine-tune whose change is taken in by these ways."""
+    return sum(
+        tuned.tensors[p.tuned].nbytes for p in pairs if p.way in ways and p.tuned is not None
     )
-    return int((ranks.ratio or 0.0) * stored)
 
 
 def first_columns(settings: Settings, pairs: Sequence[TensorPair], budget: int) -> dict[str, int]:
@@ -207,9 +200,7 @@ def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -
     ranks = runner.settings.ranks
     typical = runner.calibration.typical() if runner.calibration else 1.0
     layers = [one for one in records if one.pair.way is Way.FACTORS]
-    stacked = {
-        module for group in uniform_groups(one.pair.module for one in layers) for module in group
-    }
+    stacked = set(chain(*uniform_groups(one.pair.module for one in layers)))
     demands = [
         LayerDemand(
             module=one.pair.module,
@@ -236,10 +227,15 @@ def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     if figures is None:
         return np.zeros(0)
     scale = typical if figures.weighted_error is None else 1.0
-    if ranks.relative and figures.weight_norm:
-        # gains are squared errors, so relative ones are divided by ‖W‖²
-        scale /= figures.weight_norm**2
-    return scale * np.square(np.array(figures.spectrum.leading))
+    return gains(np.array(figures.spectrum.leading), ranks, figures.weight_norm, scale)
+
+
+def gains(values: Array, ranks: LayerRanks, weight_norm: float, scale: float = 1.0) -> Array:
+    """The fall of the squared error with each column, times a scale, from the singular values."""
+    # gains are squared errors, so relative ones are divided by ‖W‖²
+    if ranks.relative and weight_norm:
+        scale /= weight_norm**2
+    return scale * np.square(values)
 
 
 def _more_columns(record: TensorRecord, share: int, ranks: LayerRanks) -> int:
@@ -267,76 +263,48 @@ READ_BYTES_PER_SECOND: Final = 1e9
 """Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceEstimate:
-    """The resources that an extraction would take.
-
-    Fields:
-        layers: Number of layers that would become factors if all of them have changed.
-        read_bytes: Bytes of both checkpoints.
-        adapter_bytes: Bytes of the adapter at most; a guess if ranks depend on singular values.
-        is_guess: Whether `adapter_bytes` is a guess.
-        disk_bytes: Bytes on disk while it runs: the unfinished work and the adapter.
-        memory_bytes: Peak of the memory.
-        seconds: Approximate time on this machine under its present load.
-    """
-
-    layers: int
-    read_bytes: int
-    adapter_bytes: int
-    is_guess: bool
-    disk_bytes: int
-    memory_bytes: int
-    seconds: float
-
-    def to_dict(self) -> Document:
-        """The fields as plain numbers."""
-        return asdict(self)
-
-
 def estimate_resources(
     base: str | PathLike[str], tuned: str | PathLike[str], settings: Settings
-) -> ResourceEstimate:
+) -> Document:
     """Estimate the bytes, memory and time of an extraction from the headers of both checkpoints.
+
+    Returns:
+        The number of `layers` that become factors if all of them have changed; `read_bytes` of both
+        checkpoints; `adapter_bytes` at most, or a guess (`is_guess`) if ranks depend on singular
+        values; `disk_bytes` of the unfinished work and the adapter; `memory_bytes` at the peak; and
+        the `seconds` on this machine under its present load.
 
     Cost:
         Reads headers, and multiplies two small matrices for a tenth of a second.
     """
     before, after = open_pair(base, tuned)
-    coverage = cover(before, after, settings.patterns)
-    pairs = coverage.tensors
+    pairs = cover(before, after, settings.patterns).tensors
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
     ranks, dtype = settings.ranks, settings.dtype
-    whole = sum(
-        after.tensors[pair.tuned].nbytes
-        for pair in pairs
-        if pair.way in (Way.SAVED, Way.BIAS) and pair.tuned is not None
-    )
-    columns: list[int] = []
+    whole = stored_bytes(after, pairs, Way.SAVED, Way.BIAS)
+    wanted = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
+    ranked: list[tuple[TensorPair, int]] = []
     for pair in layers:
         own = ranks.override(pair.module)
-        rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
-        rank = rank if own is None else own
-        columns.append(ranks.limit(pair.module, rank, matrix_shape(pair.shape)))
-    ranked = list(zip(layers, columns, strict=True))
+        rank = wanted if own is None else own
+        ranked.append((pair, ranks.limit(pair.module, rank, matrix_shape(pair.shape))))
     factors = sum(adapter_bytes(pair.shape, rank, dtype) for pair, rank in ranked)
     if ranks.is_shared:
-        factors = budget_bytes(ranks, pairs, after)
+        factors = ranks.budget_bytes(stored_bytes(after, pairs, Way.FACTORS))
     # unfinished work is kept in float32
     unfinished = sum(adapter_bytes(pair.shape, rank) for pair, rank in ranked)
     stored = before.nbytes + after.nbytes
     largest = max((int(np.prod(pair.shape)) for pair in layers), default=0)
     sizes = before.largest().nbytes + after.largest().nbytes
-    return ResourceEstimate(
-        layers=len(layers),
-        read_bytes=stored,
-        adapter_bytes=factors + whole,
-        is_guess=not ranks.is_shared and not isinstance(ranks.rank, int),
-        disk_bytes=unfinished + factors + whole,
-        memory_bytes=2 * sizes + 6 * largest + 200 * MEGABYTE,
-        seconds=stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
-    )
+    return {
+        "layers": len(layers),
+        "read_bytes": stored,
+        "adapter_bytes": factors + whole,
+        "is_guess": not ranks.is_shared and not isinstance(ranks.rank, int),
+        "disk_bytes": unfinished + factors + whole,
+        "memory_bytes": 2 * sizes + 6 * largest + 200 * MEGABYTE,
+        "seconds": stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
+    }
 
 
 def _operations(layers: Sequence[tuple[TensorPair, int]]) -> float:

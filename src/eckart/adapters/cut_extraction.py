@@ -9,9 +9,9 @@ from typing import Final, final
 
 import numpy as np
 
-from eckart.adapters.budget import LayerDemand, share_out
+from eckart.adapters.budget import LayerDemand, gains, share_out
 from eckart.adapters.documents import read_report, write_documents
-from eckart.adapters.join_and_truncate import least_columns, with_ranks
+from eckart.adapters.join_and_truncate import with_ranks
 from eckart.adapters.layer import as_written
 from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, LayerRanks
 from eckart.arrays import FLOAT64, Array
@@ -59,8 +59,8 @@ class _Known:
 
     @property
     def least(self) -> int:
-        """The smallest rank that the layer can be cut to."""
-        return least_columns(self.layer, is_expert=False)
+        """The smallest rank: a changed bias is stored with its layer, so that keeps one column."""
+        return int(self.layer.bias is not None)
 
     def error(self, rank: int) -> float:
         """‖ΔW − B·A‖ at a smaller rank, from the recorded error and the dropped singular values."""
@@ -118,20 +118,16 @@ def extract_again(
 
 def _known(stored: Adapter, report: Document, path: Path) -> dict[str, _Known]:
     figures = {one["name"]: one for one in report["tensors"]}
-    lost = next(
-        (x.module for x in stored.layers if "relative_error" not in figures.get(x.module, {})), None
-    )
-    if lost is not None:
-        raise FormatError(
-            f"The report in {path} does not know the layer '{lost}'.",
-            hint="Extract from the models again.",
-            code="no-report",
-        )
+    for one in stored.layers:
+        if "relative_error" not in figures.get(one.module, {}):
+            raise FormatError(
+                f"The report in {path} does not know the layer '{one.module}'.",
+                hint="Extract from the models again.",
+                code="no-report",
+            )
     return {
-        one.module: _Known(
-            layer=one, values=one.factors.singular_values(), figures=figures[one.module]
-        )
-        for one in stored.layers
+        x.module: _Known(layer=x, values=x.factors.singular_values(), figures=figures[x.module])
+        for x in stored.layers
     }
 
 
@@ -158,7 +154,6 @@ def _rank(one: _Known, ranks: LayerRanks) -> int:
     if own is not None:
         return own
     wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
-    # a changed bias is stored with its layer, so that keeps one column
     return max(ranks.limit(module, wanted, matrix_shape(one.layer.shape)), one.least)
 
 
@@ -182,20 +177,17 @@ def _share_budget(
     """The ranks within a budget; a ratio is a share of the bytes of the layers in float32."""
     # the report does not tell in which dtype the models were stored
     whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
-    budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
-    demands: list[LayerDemand] = []
-    for module, one in known.items():
-        # gains are squared errors, so relative ones are divided by ‖W‖²
-        scale = 1 / one.weight_norm**2 if ranks.relative and one.weight_norm else 1.0
-        demands.append(
-            LayerDemand(
-                module=module,
-                shape=one.layer.shape,
-                gains=scale * np.square(one.values.astype(FLOAT64)),
-                least=max(ranks.least, one.least),
-                fixed=ranks.override(module),
-            )
+    demands = [
+        LayerDemand(
+            module=module,
+            shape=one.layer.shape,
+            gains=gains(one.values.astype(FLOAT64), ranks, one.weight_norm),
+            least=max(ranks.least, one.least),
+            fixed=ranks.override(module),
         )
+        for module, one in known.items()
+    ]
+    budget = ranks.budget_bytes(whole)
     return share_out(demands, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 

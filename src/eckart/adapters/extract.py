@@ -1,5 +1,6 @@
 """Extracting an adapter from a base model and its fine-tune."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from eckart.adapters.adapter_builder import build_checked_adapter, forward_note
-from eckart.adapters.budget import budget_bytes, first_columns, share_budget
+from eckart.adapters.budget import first_columns, share_budget, stored_bytes
 from eckart.adapters.calibrate import Calibration
 from eckart.adapters.documents import write_documents
 from eckart.adapters.layer_runner import LayerRunner, ResumeStore
 from eckart.adapters.model_pair import open_pair
+from eckart.adapters.placement import Way
 from eckart.adapters.result import Extraction, assess_records, size_curve
 from eckart.adapters.settings import FLOORS, LayerRanks, Patterns, Settings
 from eckart.adapters.tensor_pairs import Coverage, cover
@@ -110,20 +112,19 @@ def extract_adapter(
         Reads both checkpoints once; a budget reads each layer again whose rank it changes. Memory
         of at most four times the stored bytes of the largest pair, and some hundred megabytes.
     """
-    ranks = LayerRanks(
-        rank=rank,
-        tolerance=tolerance,
-        budget=None if budget is None else byte_count(budget),
-        ratio=ratio,
-        of=tolerance_of,
-        relative=relative,
-        overrides={} if overrides is None else overrides,
-        least=least,
-        most=most,
-        multiple=multiple,
-    )
     settings = Settings(
-        ranks=ranks,
+        ranks=LayerRanks(
+            rank=rank,
+            tolerance=tolerance,
+            budget=None if budget is None else byte_count(budget),
+            ratio=ratio,
+            of=tolerance_of,
+            relative=relative,
+            overrides={} if overrides is None else overrides,
+            least=least,
+            most=most,
+            multiple=multiple,
+        ),
         patterns=Patterns(
             include=tuple(check_list("patterns to include", include)),
             exclude=tuple(check_list("patterns to exclude", exclude)),
@@ -186,7 +187,7 @@ def extract(
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
     ranks, placement = settings.ranks, coverage.placement
-    budget = budget_bytes(ranks, coverage.tensors, after)
+    budget = ranks.budget_bytes(stored_bytes(after, coverage.tensors, Way.FACTORS))
     runner = LayerRunner(
         base=before,
         tuned=after,
@@ -199,7 +200,8 @@ def extract(
     with whole_file(target, force=forced) as place:
         work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
         with _kept_for_later(work):
-            with watch("Extracting", runner.entries()) as report:
+            entries = sum(math.prod(pair.shape) for pair in coverage.tensors)
+            with watch("Extracting", entries) as report:
                 records = runner.records(report)
                 if ranks.is_shared:
                     records = share_budget(runner, records, budget, report)

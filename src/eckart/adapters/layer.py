@@ -104,17 +104,16 @@ class LayerFigures:
         """The figures from a document that `to_dict` made."""
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
-        spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
-        rest: Document = {
+        figures: Document = {
             name: None if value is None and name in OPTIONAL else finite(value)
             for name, value in document.items()
             if name != "spectrum"
         }
-        figures = LayerFigures(spectrum=spectrum, **rest)
-        # `finite` made a float of it
-        if figures.rank != int(figures.rank) or not 0 <= figures.rank <= MOST_RANK:
-            raise ValueError(f"its rank is {figures.rank}")
-        return replace(figures, rank=int(figures.rank))
+        figures["spectrum"] = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
+        rank = figures["rank"]  # a float, since `finite` made one of it
+        if rank != int(rank) or rank > MOST_RANK:
+            raise ValueError(f"its rank is {rank}")
+        return LayerFigures(**{**figures, "rank": int(rank)})
 
 
 @final
@@ -175,11 +174,10 @@ class LayerChange:
         factors, values = run.factors, run.singular_values
         if self.objective is None:
             factors = _without_noise(factors)
-        known = values
-        if known is None and self.objective is not None:
-            known = self.objective.transform_factors(factors).singular_values()
-        elif known is None:
-            known = factors.singular_values()
+        known, weigh = values, self.objective
+        if known is None:
+            weighted = factors if weigh is None else weigh.transform_factors(factors)
+            known = weighted.singular_values()
         spectrum = Spectrum(
             leading=tuple(float(value) for value in known[:MOST_VALUES]),
             is_whole=values is not None,
@@ -191,7 +189,7 @@ class LayerChange:
         proof = run.certificate
         if distance(run.factors, stored) > SAME * proof.error:
             proof = self._certify(stored, proof.best_possible_error or 0.0)
-        return self._plain(factors, proof, spectrum, time.perf_counter() - began)
+        return self._plain(factors, proof, spectrum, began)
 
     def cut(self, layer: FactoredLayer, rank: int) -> FactoredLayer:
         """A factored layer at a smaller rank, with its error measured again.
@@ -199,19 +197,18 @@ class LayerChange:
         The factors keep their leading components; the bound comes from the singular values if all
         of them are known, else from products with the change.
         """
-        began, known = time.perf_counter(), layer.figures
+        known = layer.figures
+        began = time.perf_counter() - known.seconds  # the time for the larger factors counts too
         if self.objective is not None:
             # not `truncate`, which would sort by the singular values of B·A and not of the outputs
             cut = Factors(layer.factors.B[:, :rank], layer.factors.A[:rank])
-            smaller = self._weighted(cut, known.gap, known.spectrum, began)
-            return replace(smaller, figures=replace(smaller.figures, seconds=known.seconds))
+            return self._weighted(cut, known.gap, known.spectrum, began)
         factors = layer.factors.truncate(rank)
         # Eckart–Young: the best error is the norm of the tail of the singular values
         values = np.array(known.spectrum.leading)
         best = float(tail_errors(values)[rank]) if known.spectrum.is_whole else None
         proof = self._certify(self._stored(factors), best)
-        seconds = known.seconds + time.perf_counter() - began
-        return self._plain(factors, proof, known.spectrum, seconds)
+        return self._plain(factors, proof, known.spectrum, began)
 
     def without_factors(self, figures: LayerFigures | None = None) -> LayerFigures:
         """The figures of the layer at rank 0, with the spectrum of figures at another rank."""
@@ -256,7 +253,7 @@ class LayerChange:
         return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
 
     def _plain(
-        self, factors: Factors, proof: Certificate, spectrum: Spectrum, seconds: float
+        self, factors: Factors, proof: Certificate, spectrum: Spectrum, began: float
     ) -> FactoredLayer:
         figures = LayerFigures(
             delta_norm=self.delta.norm,
@@ -266,7 +263,7 @@ class LayerChange:
             best_possible_error=proof.best_possible_error or 0.0,
             gap=proof.gap,
             spectrum=spectrum,
-            seconds=seconds,
+            seconds=time.perf_counter() - began,
         )
         return FactoredLayer(factors=factors, figures=figures)
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final, final
 
@@ -89,20 +90,17 @@ class ResumeStore:
         settings = {**settings, **SIGNED}
         if force and not resume:
             self.remove()
-        if not self.folder.exists():
-            try:
-                self.folder.mkdir()
-            except OSError as error:
-                raise refused(error, self.folder, "write") from error
-            self._write(SETTINGS, settings)
-            return
-        if not resume:
+        if self.folder.exists() and not resume:
             raise ArgumentError(
                 f"{self.folder} holds the unfinished work of an earlier run.",
                 hint="Go on with `resume=True`, or begin again with `force=True`.",
                 code="unfinished-work",
             )
-        # without settings the job was killed before it did any work
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise refused(error, self.folder, "write") from error
+        # without settings the folder is new, or the job was killed before it did any work
         known = self._read(SETTINGS) or settings
         different = sorted(name for name in settings if known.get(name) != settings[name])
         if different:
@@ -230,27 +228,17 @@ class LayerRunner:
     work: ResumeStore
     calibration: Calibration | None
 
-    def entries(self) -> int:
-        """The number of entries of all tensors."""
-        return sum(math.prod(pair.shape) for pair in self.coverage.tensors)
-
     def records(self, report: Report) -> list[TensorRecord]:
         """The records of all tensors, in order; tensors that earlier runs finished are not read."""
-        pairs = dict(enumerate(self.coverage.tensors))
+        pairs = list(enumerate(self.coverage.tensors))
+        known = [self._known(number, pair) for number, pair in pairs]
+        missing = [one for one, record in zip(pairs, known, strict=True) if record is None]
         found: dict[int, TensorRecord] = {}
-
-        def add(record: TensorRecord | None) -> None:
-            if record is not None:
-                report(math.prod(record.pair.shape), said=record.pair.name)
-                found[record.number] = record
-
         # finished tensors count in the progress too
-        for number, pair in pairs.items():
-            add(self._known(number, pair))
-        missing = [(number, pair) for number, pair in pairs.items() if number not in found]
-        for record in self._each(missing, self._run):
-            add(record)
-        return [found[number] for number in pairs]
+        for record in chain(filter(None, known), self._each(missing, self._run)):
+            report(math.prod(record.pair.shape), said=record.pair.name)
+            found[record.number] = record
+        return [found[number] for number, _ in pairs]
 
     def factors(self, record: TensorRecord) -> FactoredLayer:
         """The factors of a layer, read from the store."""

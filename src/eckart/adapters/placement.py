@@ -166,9 +166,16 @@ class Placement:
         """Whether the model uses its input table as its head."""
         return any(HEAD in group for group in self.ties)
 
-    def treat(self, name: str, shape: tuple[int, ...]) -> Treatment:
-        """The treatment of a tensor that both checkpoints have."""
-        module, parameter = split_parameter(name)
+    def treat(self, name: str, known: tuple[int, ...] | None) -> Treatment:
+        """The treatment of a tensor of the fine-tune, whose shape in the base is `known`."""
+        if known is None:
+            return self._treat_new(name)
+        place = self._treat_equal(name)
+        return place if known == self.shapes[name] else self._treat_resized(name, known, place)
+
+    def _treat_equal(self, name: str) -> Treatment:
+        """The treatment of a tensor that both checkpoints have in one shape."""
+        (module, parameter), shape = split_parameter(name), self.shapes[name]
         if name in self.whys:
             return Treatment(way=Way.NONE, why=self.whys[name])
         if parameter == BIAS and module and len(shape) == 1:
@@ -189,8 +196,8 @@ class Placement:
             return self._treat_by_rule(name, shape)
         return self._treat_known(self.running, name, shape)
 
-    def treat_resized(self, name: str, known: tuple[int, ...]) -> Treatment:
-        """The treatment of a tensor that has another shape in the base."""
+    def _treat_resized(self, name: str, known: tuple[int, ...], place: Treatment) -> Treatment:
+        """The treatment of a tensor that would be treated so if its shape were that in the base."""
         shape = self.shapes[name]
         why = f"its shape was {' × '.join(map(str, known))} in the base"
         if self.running is not None:
@@ -198,20 +205,18 @@ class Placement:
         else:
             # by rule: a table may grow by rows, any other shape is that of another model
             fits = len(shape) == len(known) and shape[1:] == known[1:]
-        place = self.treat(name, shape)
         if not fits or place.way is Way.NONE:
             return Treatment(way=Way.NONE, why=why)
-        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return self._save(name, why)
 
-    def treat_new(self, name: str, shape: tuple[int, ...]) -> Treatment:
+    def _treat_new(self, name: str) -> Treatment:
         """The treatment of a tensor that the base does not have."""
-        known = self.running.shapes.get(name) == shape if self.running else True
+        known = self.running is None or self.running.shapes.get(name) == self.shapes[name]
         # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
             return Treatment(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
-        why = "its module is new in the fine-tune"
-        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return self._save(name, "its module is new in the fine-tune")
 
     def _treat_known(self, running: Running, name: str, shape: tuple[int, ...]) -> Treatment:
         """The treatment of a tensor by the type of its module in the running model."""
@@ -226,8 +231,7 @@ class Placement:
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
             return Treatment(way=Way.NONE, why=STACKED)
-        why = known.why if len(shape) > 1 else ""
-        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return self._save(name, known.why if len(shape) > 1 else "")
 
     def _treat_by_rule(self, name: str, shape: tuple[int, ...]) -> Treatment:
         """The treatment of a tensor by its name and shape, without a running model."""
@@ -235,25 +239,22 @@ class Placement:
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
             return Treatment(way=Way.NONE, why=STACKED)
-        saved = Treatment(way=Way.SAVED, in_place=self._in_place(name))
         if parameter != WEIGHT or not module or len(shape) < 2:
-            return saved
+            return self._save(name)
         model_type = str(self.config.get("model_type", ""))
         if is_read(module, self.shapes, model_type):
-            return Treatment(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
+            return self._save(name, "other modules read it")
         if may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
             return Treatment(way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
-            kind = kind_of(module, shape, model_type)
-            return Treatment(way=Way.FACTORS, kind=kind)
+            return Treatment(way=Way.FACTORS, kind=kind_of(module, shape, model_type))
         if convolves(name, self.shapes, self.config):
             return Treatment(way=Way.FACTORS, kind=Kind.CONVOLUTION)
-        why = "whether it is a plain convolution is not known"
-        return Treatment(way=Way.SAVED, in_place=saved.in_place, why=why)
+        return self._save(name, "whether it is a plain convolution is not known")
 
-    def _in_place(self, name: str) -> bool:
-        """Whether PEFT cannot replace the module by a copy, so that values go into the base.
+    def _save(self, name: str, why: str = "") -> Treatment:
+        """Save a tensor whole: in place, if PEFT cannot replace its module by a copy.
 
         PEFT replaces every module whose name ends like that of the saved one, needs all its
         parameters, and replaces only one of two names of a module.
@@ -270,9 +271,8 @@ class Placement:
             if known is not None:
                 stored = {f"{module}.{own}" for own in known.parameters}
                 is_whole &= stored <= self.shapes.keys() and known.is_single
-        return not is_whole or any(
-            other.endswith(module) and other != module for other in self.modules
-        )
+        is_alone = not any(one.endswith(module) and one != module for one in self.modules)
+        return Treatment(way=Way.SAVED, in_place=not (is_whole and is_alone), why=why)
 
 
 def _describes(running: Running, checkpoint: Checkpoint) -> bool:

@@ -70,15 +70,7 @@ def _overrides(texts: Sequence[str]) -> dict[str, int]:
 class LayerRanks:
     """The rule for the ranks of an adapter; exactly one of the first four fields is set.
 
-    Fields:
-        rank: One rank for every layer, or "noise": the number of singular values that rounding
-            alone cannot explain.
-        tolerance, of: Largest ‖ΔW − B·A‖ of every layer, relative to ‖ΔW‖ or to ‖W‖.
-        budget, relative: Bytes of all factors, spent where they lower the error (relative to ‖W‖ of
-            its layer) most.
-        ratio: Budget as a share of the bytes of the tuned weights that become factors.
-        overrides: Ranks by shell pattern of the module; the first pattern that matches counts.
-        least, most, multiple: Limits of every rank, and a number of which all are multiples.
+    Each field is an argument of `extract_adapter`, where `of` is called `tolerance_of`.
 
     Raises:
         ArgumentError: If not exactly one of the four is given, or a number is out of its range.
@@ -134,10 +126,6 @@ class LayerRanks:
                 hint="Give exactly one of the four.",
                 code="rank-not-chosen" if not given else "rank-chosen-twice",
             )
-        self._check_ways()
-        self._check_limits()
-
-    def _check_ways(self) -> None:
         # `rank == NOISE` of an array would be an array
         named = isinstance(self.rank, str) and self.rank == NOISE
         if self.rank is not None and not named and check_whole("rank", self.rank) < 1:
@@ -147,6 +135,7 @@ class LayerRanks:
                 raise _bad(name, share, "a number between 0 and 1")
         if not is_one_of(self.of, (OF_DELTA, OF_WEIGHT)):
             raise _bad("reference of the tolerance", self.of, '"delta" or "W"')
+        self._check_limits()
 
     def _check_limits(self) -> None:
         overrides: Any = self.overrides  # callers without a type checker may pass anything
@@ -160,6 +149,10 @@ class LayerRanks:
                 check_whole(f"{name} rank", getattr(self, name))
         if self.multiple < 1 or self.least < 0 or (self.most or 1) < max(1, self.least):
             raise _bad("limit of the rank", self.most, "limits from 1, the least before the most")
+
+    def budget_bytes(self, stored: int) -> int:
+        """The bytes for all factors of layers that take `stored`; 0 if ranks are not shared."""
+        return int((self.ratio or 0.0) * stored) if self.budget is None else self.budget
 
     @property
     def is_shared(self) -> bool:
@@ -192,9 +185,7 @@ def _bad(what: str, value: object, wanted: str) -> ArgumentError:
 class Patterns:
     """The tensors that a user wants, by shell patterns such as `*.q_proj.*`.
 
-    Fields:
-        include: Patterns of which a name has to match one; empty takes every name.
-        exclude: Patterns of which a name may match none.
+    Both fields are arguments of `extract_adapter`.
     """
 
     include: Annotated[

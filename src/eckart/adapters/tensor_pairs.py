@@ -1,10 +1,11 @@
 """Tensors of a base matched with those of a fine-tune, and how an adapter takes in each change."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Final, TypeAlias, TypeVar, final
 
 from eckart.adapters.placement import Placement, Way
@@ -61,42 +62,33 @@ def match_names(base: Shapes, tuned: Shapes) -> Matching:
         >>> match_names({"bert.a": (2,), "cls.b": (3,)}, {"a": (2,), "cls.b": (3,)}).pairs
         (('bert.a', 'a'), ('cls.b', 'cls.b'))
     """
-    tried = [
-        _Trial.of(base, tuned, left, right)
+    tried = (
+        _matching(base, tuned, left, right)
         for left in ("", *_shared_prefixes(base))
         for right in ("", *_shared_prefixes(tuned))
-    ]
-    return max(tried, key=lambda trial: trial.merit).matching(base, tuned)
+    )
+
+    def merit(one: Matching) -> tuple[int, int, int]:
+        """Pairs of equal shape, all pairs, and how short the prefixes are."""
+        equal, other = len(one.pairs), len(one.reshaped)
+        return equal, equal + other, -len(one.base_prefix) - len(one.tuned_prefix)
+
+    return max(tried, key=merit)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """The pairs that result if a prefix is left out on either side, and their merit."""
-
-    left: str
-    right: str
-    partners: Mapping[str, str]
-    merit: tuple[int, int, int]
-
-    @staticmethod
-    def of(base: Shapes, tuned: Shapes, left: str, right: str) -> "_Trial":
-        bare, other = _bare(base, left), _bare(tuned, right)
-        partners = {ours: other[name] for name, ours in bare.items() if name in other}
-        equal = sum(base[ours] == tuned[theirs] for ours, theirs in partners.items())
-        return _Trial(left, right, partners, (equal, len(partners), -len(left) - len(right)))
-
-    def matching(self, base: Shapes, tuned: Shapes) -> Matching:
-        both = [(name, self.partners[name]) for name in base if name in self.partners]
-        taken = set(self.partners.values())
-        return Matching(
-            pairs=tuple((x, y) for x, y in both if base[x] == tuned[y]),
-            reshaped=tuple((x, y) for x, y in both if base[x] != tuned[y]),
-            only_base=tuple(name for name in base if name not in self.partners),
-            only_tuned=tuple(name for name in tuned if name not in taken),
-            base_prefix=self.left,
-            tuned_prefix=self.right,
-        )
+def _matching(base: Shapes, tuned: Shapes, left: str, right: str) -> Matching:
+    """The pairs that result if a prefix is left out on either side."""
+    bare, other = _bare(base, left), _bare(tuned, right)
+    partners = {ours: other[name] for name, ours in bare.items() if name in other}
+    taken = set(partners.values())
+    return Matching(
+        pairs=tuple((x, y) for x, y in partners.items() if base[x] == tuned[y]),
+        reshaped=tuple((x, y) for x, y in partners.items() if base[x] != tuned[y]),
+        only_base=tuple(name for name in base if name not in partners),
+        only_tuned=tuple(name for name in tuned if name not in taken),
+        base_prefix=left,
+        tuned_prefix=right,
+    )
 
 
 def _bare(names: Collection[str], prefix: str) -> dict[str, str]:
@@ -106,16 +98,14 @@ def _bare(names: Collection[str], prefix: str) -> dict[str, str]:
     return {name if name in whole else name.removeprefix(prefix): name for name in names}
 
 
-def _shared_prefixes(names: Iterable[str]) -> list[str]:
+def _shared_prefixes(names: Collection[str]) -> list[str]:
     """Prefixes of at least half of the names, the shorter ones first."""
     counts: Counter[str] = Counter()
-    total = 0
     for name in names:
-        total += 1
         # the last word is the parameter, which is no part of a prefix
         words = name.split(".")[:-1]
         counts.update(".".join(words[:end]) + "." for end in range(1, len(words) + 1))
-    return sorted(prefix for prefix, count in counts.items() if 2 * count >= total)
+    return sorted(prefix for prefix, count in counts.items() if 2 * count >= len(names))
 
 
 @final
@@ -184,14 +174,15 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     The config of the fine-tune, else that of the base, describes the running model.
     """
     placement = Placement.of(base, tuned)
-    matching = match_names(_shapes(base, placement.base), _shapes(tuned, placement.tuned))
+    before = {live: base.tensors[name].shape for live, name in placement.base.items()}
+    matching = match_names(before, placement.shapes)
     if not matching.pairs:
         raise FormatError(
             f"{base.path} and {tuned.path} have no tensor of the same name and shape.",
             hint="Give a base and a fine-tune of it.",
             code="nothing-matches",
         )
-    found = tuple(_tensors(base, tuned, matching, placement))
+    found = tuple(_tensors(base, matching, placement))
     patterns.check([tensor.name for tensor in found])
     wanted = tuple(
         tensor
@@ -203,40 +194,25 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     return Coverage(tensors=wanted, matching=matching, placement=placement)
 
 
-def _shapes(checkpoint: Checkpoint, stored: Mapping[str, str]) -> Shapes:
-    """Shapes of the tensors by their names in the running model."""
-    return {live: checkpoint.tensors[name].shape for live, name in stored.items()}
-
-
-def _tensors(
-    base: Checkpoint, tuned: Checkpoint, matching: Matching, placement: Placement
-) -> Iterator[TensorPair]:
-    before, after = placement.base, placement.tuned
-    for ours, theirs in (*matching.pairs, *matching.reshaped):
-        shape, known = tuned.tensors[after[theirs]].shape, base.tensors[before[ours]].shape
-        # tensors of two shapes cannot be subtracted, so these are saved whole
-        resized = shape != known
-        place = (
-            placement.treat_resized(theirs, known) if resized else placement.treat(theirs, shape)
-        )
+def _tensors(base: Checkpoint, matching: Matching, placement: Placement) -> Iterator[TensorPair]:
+    both = (*matching.pairs, *matching.reshaped)
+    for ours, theirs in (*both, *((None, name) for name in matching.only_tuned)):
+        shape, own = placement.shapes[theirs], None if ours is None else placement.base[ours]
+        known = None if own is None else base.tensors[own].shape
         yield TensorPair(
             name=theirs,
-            base=before[ours],
-            tuned=after[theirs],
+            base=own,
+            tuned=placement.tuned[theirs],
             shape=shape,
-            resized=resized,
-            **asdict(place),
+            # tensors of two shapes cannot be subtracted, so these are saved whole
+            resized=known is not None and shape != known,
+            **asdict(placement.treat(theirs, known)),
         )
-    for theirs in matching.only_tuned:
-        shape = tuned.tensors[after[theirs]].shape
-        place, own = placement.treat_new(theirs, shape), after[theirs]
-        yield TensorPair(name=theirs, base=None, tuned=own, shape=shape, **asdict(place))
     # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
-        shape, why = base.tensors[before[ours]].shape, "its module is not in the fine-tune"
-        yield TensorPair(
-            name=ours, base=before[ours], tuned=None, shape=shape, way=Way.NONE, why=why
-        )
+        own, why = placement.base[ours], "its module is not in the fine-tune"
+        shape = base.tensors[own].shape
+        yield TensorPair(name=ours, base=own, tuned=None, shape=shape, way=Way.NONE, why=why)
 
 
 StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
@@ -244,7 +220,7 @@ StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
 
 
 def read_ahead(
-    base: Checkpoint, tuned: Checkpoint, pairs: Sequence[TensorPair]
+    base: Checkpoint, tuned: Checkpoint, pairs: Iterable[TensorPair]
 ) -> Iterator[StoredPair]:
     """Each pair with its tensors; the next pair is read while this one is worked on.
 
@@ -257,12 +233,11 @@ def read_ahead(
         return pair, before, None if pair.tuned is None else tuned.read(pair.tuned)
 
     with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(read, pairs[0]) if pairs else None
-        for number in range(len(pairs)):
-            assert following is not None
-            stored = following.result()
-            last = number + 1 == len(pairs)
-            following = None if last else reader.submit(read, pairs[number + 1])
+        rest = iter(pairs)
+        following = [reader.submit(read, pair) for pair in islice(rest, 1)]
+        while following:
+            stored = following.pop().result()
+            following = [reader.submit(read, pair) for pair in islice(rest, 1)]
             yield stored
             del stored  # else this pair would be held while the caller works on the next
 

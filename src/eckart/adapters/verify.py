@@ -317,17 +317,14 @@ class _Checks:
 
     def _layer(self, pair: TensorPair, delta: Delta | None) -> None:
         layer = self.alignment.layers[pair.name]
-        # without a change the error is ‖B·A‖
-        error = math.sqrt(layer.factors.squared_norm()) if delta is None else 0.0
-        self.layers.append(
-            TensorCheck(
-                name=layer.module,
-                delta_norm=delta.norm if delta else 0.0,
-                error=residual_norm(delta.matrix, layer.factors) if delta else error,
-                layer=layer,
-                recorded=self.recorded.get(layer.module),
-            )
-        )
+        norm = error = 0.0
+        if delta is None:  # then the error is ‖B·A‖
+            error = math.sqrt(layer.factors.squared_norm())
+        else:
+            norm, error = delta.norm, residual_norm(delta.matrix, layer.factors)
+        name, known = layer.module, self.recorded.get(layer.module)
+        check = TensorCheck(name=name, delta_norm=norm, error=error, layer=layer, recorded=known)
+        self.layers.append(check)
 
     def _saved(self, pair: TensorPair, saved: Tensor, after: Tensor, norm: float) -> None:
         if saved.shape != after.shape:

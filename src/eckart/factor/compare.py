@@ -11,10 +11,9 @@ from eckart.factor.factor import run_factorize, start_of, worst
 from eckart.files import Part
 from eckart.matrices import Matrix
 from eckart.matrices.derived import check_entries
-from eckart.progress import Watch, each_step, unwatched
+from eckart.progress import Watch, unwatched
 from eckart.reporting import Document
 from eckart.solvers import IterativeSolver, Solver
-from eckart.solvers.base import epochs_of
 
 
 @final
@@ -156,11 +155,10 @@ def compare_solvers(
     runs: list[Run] = []
     for name, solver in solvers.items():
         # other solvers take no start and would refuse it
-        own = {"solver": solver, "start": first if isinstance(solver, IterativeSolver) else None}
+        own = settings | {"rank": rank, "solver": solver}
+        own["start"] = first if isinstance(solver, IterativeSolver) else None
         try:
-            with watch(f"Factoring by {name}", epochs_of(solver)) as report:
-                own |= {"rank": rank, "on_step": each_step(report)}
-                done = run_factorize(part.matrix, **settings, **own)
+            done = run_factorize(part, f"Factoring by {name}", watch, **own)
             runs.append(Run(name=name, factorization=done, message=done.message))
         # a diverged run is a result of the comparison, not its end
         except Diverged as error:
