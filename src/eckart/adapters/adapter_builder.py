@@ -82,11 +82,8 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
         Reads biases and saved values; factors are read when the adapter is written.
     """
     placement = runner.coverage.placement
-    ranks = {
-        one.pair.module: one.figures.rank
-        for one in records
-        if one.figures is not None and one.figures.rank
-    }
+    figures = {one.pair.module: one.figures for one in records if one.figures}
+    ranks = {module: one.rank for module, one in figures.items() if one.rank}
     factored = {one.pair.module: one for one in records if one.pair.way is Way.FACTORS}
     for group in uniform_groups(factored):
         most = max(ranks.get(module, 0) for module in group)
@@ -187,9 +184,6 @@ def build_checked_adapter(
 
     A tensor whose factors PEFT does not load is saved whole, and left out if that fails too.
     Nothing is checked without the running model or PEFT, or if the settings leave the check out.
-
-    Cost:
-        The cost of `build_adapter` and `unattached`.
     """
     placement = runner.coverage.placement
     running = placement.running if runner.settings.check and can_attach() else None

@@ -115,8 +115,6 @@ def _summed(group: list[LayerDemand]) -> Array:
     return total
 
 
-FINAL_STAGE: Final = "final"
-"""Stage of the factors at the ranks that a budget gives."""
 ROOM: Final = 4
 """Columns factored at first, as a multiple of the uniform rank that the budget would buy."""
 FEWEST: Final = 16
@@ -159,44 +157,46 @@ def share_budget(
     again with twice as many, until no share reaches its limit. Each round depends only on the
     results of earlier rounds, so that a resumed job comes to the same ranks.
     """
-    known, shares, ranks = list(records), dict[int, int](), runner.settings.ranks
+    known, shares, ranks = list(records), dict[str, int](), runner.settings.ranks
     for number in range(ROUNDS):
         shares = _shares(runner, known, budget)
         wider = {
-            one.number: columns
+            one.pair.module: columns
             for one in known
-            if one.number in shares and (columns := _more_columns(one, shares[one.number], ranks))
+            if one.figures and (columns := _more_columns(one, shares[one.pair.module], ranks))
         }
         if not wider:
             break
         # each round has its own stage, so that a resumed job finds the files of all rounds
         known = _at(runner, known, wider, f"round-{number + 1}", report)
-    return _at(runner, known, shares, FINAL_STAGE, report)
+    return _at(runner, known, shares, "final", report)
 
 
 def _at(
     runner: LayerRunner,
     records: Sequence[TensorRecord],
-    ranks: dict[int, int],
+    ranks: dict[str, int],
     stage: str,
     report: Report,
 ) -> list[TensorRecord]:
-    """The records with some layers at other ranks, for which the tensors are read again."""
+    """The records with some layers at other ranks, for which their tensors are read again."""
     changing = [
         one
         for one in records
-        if one.figures and ranks.get(one.number, one.figures.rank) != one.figures.rank
+        if one.figures and ranks.get(one.pair.module, one.figures.rank) != one.figures.rank
     ]
-    done = {one.number: runner.at_stage(one, stage, ranks[one.number]) for one in changing}
-    missing = [one for one in changing if done[one.number] is None]
+    done = {
+        one.pair.number: runner.at_stage(one, stage, ranks[one.pair.module]) for one in changing
+    }
+    missing = [one for one in changing if done[one.pair.number] is None]
     for one in runner.resize(missing, ranks, stage):
-        done[one.number] = one
+        done[one.pair.number] = one
         report(0, said=one.pair.name)  # its entries were counted when it was read first
-    return [done.get(one.number) or one for one in records]
+    return [done.get(one.pair.number) or one for one in records]
 
 
-def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[int, int]:
-    """The rank of each changed layer by its number; stacked experts pay for unchanged ones."""
+def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[str, int]:
+    """The rank of each changed layer by module; stacked experts pay for unchanged ones."""
     ranks = runner.settings.ranks
     typical = runner.calibration.typical() if runner.calibration else 1.0
     layers = [one for one in records if one.pair.way is Way.FACTORS]
@@ -212,10 +212,8 @@ def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -
         for one in layers
         if one.figures is not None or one.pair.module in stacked
     ]
-    shares = share_out(
-        demands, budget, runner.settings.dtype, multiple=ranks.multiple, most=ranks.most
-    )
-    return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
+    dtype = runner.settings.dtype
+    return share_out(demands, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 
 def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
@@ -258,7 +256,6 @@ SVD_CUBES: Final = 30
 """Operations of a full singular value decomposition of an n × n matrix, in units of n³."""
 SPEED_TEST_ROWS: Final = 1024
 """Rows and columns of the matrices whose product measures the speed of the machine."""
-MEGABYTE: Final = 2**20
 READ_BYTES_PER_SECOND: Final = 1e9
 """Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
 
@@ -302,7 +299,7 @@ def estimate_resources(
         "adapter_bytes": factors + whole,
         "is_guess": not ranks.is_shared and not isinstance(ranks.rank, int),
         "disk_bytes": unfinished + factors + whole,
-        "memory_bytes": 2 * sizes + 6 * largest + 200 * MEGABYTE,
+        "memory_bytes": 2 * sizes + 6 * largest + 200 * 2**20,
         "seconds": stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
     }
 

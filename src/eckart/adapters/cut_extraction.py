@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
@@ -27,9 +27,6 @@ from eckart.checkpoints.peft import (
 )
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.files import check_output, whole_file
-
-NOTE: Final = "Cut from {name}: the errors follow from its spectra and were not measured again."
-"""Sentence that the report of the smaller adapter adds to the notes of the larger one."""
 
 
 @final
@@ -105,11 +102,12 @@ def extract_again(
         known = _known(stored, report, adapter)
         smaller = with_ranks(stored, _ranks(known, ranks, dtype))
         document = _document(report, known, smaller, dtype)
+        note = "the errors follow from its spectra and were not measured again."
         document |= {
             "folder": str(out),
             "command": command,
             "seconds": time.perf_counter() - began,
-            "notes": [*report["notes"], NOTE.format(name=adapter.name)],
+            "notes": [*report["notes"], f"Cut from {adapter.name}: {note}"],
         }
         write_adapter(temporary, smaller, dtype)
         write_documents(document, temporary)
@@ -118,17 +116,17 @@ def extract_again(
 
 def _known(stored: Adapter, report: Document, path: Path) -> dict[str, _Known]:
     figures = {one["name"]: one for one in report["tensors"]}
+    known: dict[str, _Known] = {}
     for one in stored.layers:
-        if "relative_error" not in figures.get(one.module, {}):
+        own, values = figures.get(one.module, {}), one.factors.singular_values()
+        if "relative_error" not in own:
             raise FormatError(
                 f"The report in {path} does not know the layer '{one.module}'.",
                 hint="Extract from the models again.",
                 code="no-report",
             )
-    return {
-        x.module: _Known(layer=x, values=x.factors.singular_values(), figures=figures[x.module])
-        for x in stored.layers
-    }
+        known[one.module] = _Known(layer=one, values=values, figures=own)
+    return known
 
 
 def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:

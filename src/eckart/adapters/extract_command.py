@@ -83,12 +83,8 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
     stored. Changed biases and norms are taken in too; a change without a place in an adapter is
     named with its share of the whole. BASE and TUNED are folders or files, safetensors or PyTorch.
     """
-    settings = _settings(
-        Settings,
-        options,
-        ranks=_settings(LayerRanks, options),
-        patterns=_settings(Patterns, options),
-    )
+    ranks, patterns = _settings(LayerRanks, options), _settings(Patterns, options)
+    settings = _settings(Settings, options, ranks=ranks, patterns=patterns)
     pair = _pair(models, again=options["again"])
     if options["plan"]:
         if pair is None:
@@ -111,7 +107,7 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
         from eckart.adapters.cut_extraction import extract_again
 
         document = extract_again(
-            options["again"], output, settings.ranks, command=words, force=options["force"]
+            options["again"], output, ranks, command=words, force=options["force"]
         )
     if as_json:
         console.answer_json("extract", document)

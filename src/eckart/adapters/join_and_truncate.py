@@ -92,11 +92,7 @@ def write_smaller(
     *,
     force: bool,
 ) -> WrittenAdapter:
-    """Write an adapter that was cut from the whole one of some sources, and measure the loss.
-
-    Cost:
-        Two QR factorisations of the factors of each layer.
-    """
+    """Write an adapter that was cut from the whole one of some sources, and measure the loss."""
     with whole_file(out, force=force) as temporary:
         write_adapter(temporary, smaller, dtype)
     ranks = {layer.module: layer.rank for layer in smaller.layers}

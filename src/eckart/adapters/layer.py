@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, final
 
 import numpy as np
@@ -95,13 +95,9 @@ class LayerFigures:
         """‖ΔW − B·A‖ / ‖ΔW‖."""
         return self.error / self.delta_norm if self.delta_norm else 0.0
 
-    def to_dict(self) -> Document:
-        """The fields as plain numbers, in the form that a file keeps."""
-        return asdict(self)
-
     @staticmethod
     def from_dict(document: Document) -> "LayerFigures":
-        """The figures from a document that `to_dict` made."""
+        """The figures from a document that `asdict` made."""
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
         figures: Document = {
@@ -169,7 +165,9 @@ class LayerChange:
             of size inputs.
         """
         began = time.perf_counter()
-        seed = layer_seed(self.seed, self.pair.name)
+        # not `hash`, which gives another number in every process
+        digest = hashlib.sha256(f"{self.seed}:{self.pair.name}".encode()).digest()
+        seed = int.from_bytes(digest[:8])
         run = factorize(self._matrix, **rank, objective=self.objective, seed=seed)
         factors, values = run.factors, run.singular_values
         if self.objective is None:
@@ -299,13 +297,6 @@ def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) ->
         shape=pair.shape,
         bias=bias,
     )
-
-
-def layer_seed(seed: int, name: str) -> int:
-    """The seed of a layer, derived from its name, so that it does not depend on other layers."""
-    # not `hash`, which gives another number in every process
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8])
 
 
 def _without_noise(factors: Factors) -> Factors:

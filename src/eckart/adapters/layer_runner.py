@@ -6,9 +6,9 @@ Finished work is stored beside the adapter that is being made, so that a killed 
 import json
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, final
@@ -114,34 +114,37 @@ class ResumeStore:
 
     def note(self, record: TensorRecord) -> None:
         """Store the record of a tensor without factors."""
-        figures = record.figures and record.figures.to_dict()
+        figures = record.figures and asdict(record.figures)
         # file names have the form that `eckart.files.outputs.WORK` knows as eckart's
         document = {"delta_norm": record.delta_norm, "figures": figures}
-        self._write(f"{record.number:05d}.json", document)
+        self._write(f"{record.pair.number:05d}.json", document)
 
-    def load_note(self, number: int, pair: TensorPair) -> TensorRecord | None:
-        """The record that `note` stored, or None if it did not."""
-        name = f"{number:05d}.json"
+    def record(self, pair: TensorPair) -> TensorRecord | None:
+        """The record of a finished tensor, which has a note or a file of factors; else None."""
+        name = f"{pair.number:05d}.json"
         note = self._read(name)
         if note is None:
-            return None
+            layer = self.load_layer(pair, FIRST_STAGE)
+            figures = layer and layer.figures
+            return figures and TensorRecord(
+                pair=pair, delta_norm=figures.delta_norm, figures=figures
+            )
         with self._as_written(name):
             norm, figures = note["delta_norm"], note["figures"]
             return TensorRecord(
-                number=number,
                 pair=pair,
                 delta_norm=None if norm is None else finite(norm),
                 figures=None if figures is None else LayerFigures.from_dict(figures),
             )
 
-    def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
+    def keep(self, pair: TensorPair, layer: FactoredLayer, stage: str) -> None:
         """Store a factored layer under a stage."""
-        path = self._factors(number, stage)
-        write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
+        path = self._factors(pair, stage)
+        write_factors(path, {"": layer.factors}, asdict(layer.figures), force=True)
 
-    def load_layer(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
+    def load_layer(self, pair: TensorPair, stage: str) -> FactoredLayer | None:
         """The layer that `keep` stored under a stage, or None if it did not."""
-        path = self._factors(number, stage)
+        path = self._factors(pair, stage)
         if not path.exists():
             return None
         file = read_factor_file(path)
@@ -149,7 +152,7 @@ class ResumeStore:
             figures = LayerFigures.from_dict(dict(file.document))
             factors = file.parts[""]
             # a layer that a budget leaves out keeps its factors beside figures of rank 0
-            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
+            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(pair.shape):
                 raise ValueError("the factors are of another layer")
         return FactoredLayer(factors=factors, figures=figures)
 
@@ -182,8 +185,8 @@ class ResumeStore:
                     path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _factors(self, number: int, stage: str) -> Path:
-        return self.folder / f"{number:05d}.{stage}.safetensors"
+    def _factors(self, pair: TensorPair, stage: str) -> Path:
+        return self.folder / f"{pair.number:05d}.{stage}.safetensors"
 
     def _write(self, name: str, document: Document) -> None:
         with whole_file(self.folder / name, force=True) as temporary:
@@ -230,39 +233,39 @@ class LayerRunner:
 
     def records(self, report: Report) -> list[TensorRecord]:
         """The records of all tensors, in order; tensors that earlier runs finished are not read."""
-        pairs = list(enumerate(self.coverage.tensors))
-        known = [self._known(number, pair) for number, pair in pairs]
-        missing = [one for one, record in zip(pairs, known, strict=True) if record is None]
+        pairs = self.coverage.tensors
+        known = [self.work.record(pair) for pair in pairs]
+        missing = [pair for pair, record in zip(pairs, known, strict=True) if record is None]
         found: dict[int, TensorRecord] = {}
         # finished tensors count in the progress too
         for record in chain(filter(None, known), self._each(missing, self._run)):
             report(math.prod(record.pair.shape), said=record.pair.name)
-            found[record.number] = record
-        return [found[number] for number, _ in pairs]
+            found[record.pair.number] = record
+        return [found[pair.number] for pair in pairs]
 
     def factors(self, record: TensorRecord) -> FactoredLayer:
         """The factors of a layer, read from the store."""
-        layer = self.work.load_layer(record.number, record.stage, record.pair.shape)
+        layer = self.work.load_layer(record.pair, record.stage)
         assert layer is not None
         return layer
 
     def at_stage(self, record: TensorRecord, stage: str, rank: int) -> TensorRecord | None:
         """The record of a layer that an earlier run stored under a stage at this rank, or None."""
-        layer = self.work.load_layer(record.number, stage, record.pair.shape)
+        layer = self.work.load_layer(record.pair, stage)
         if layer is None or layer.figures.rank != rank:
             return None
         return replace(record, figures=layer.figures, stage=stage)
 
     def resize(
-        self, records: Sequence[TensorRecord], ranks: Mapping[int, int], stage: str
+        self, records: Sequence[TensorRecord], ranks: Mapping[str, int], stage: str
     ) -> Iterator[TensorRecord]:
-        """The records of layers at other ranks, in any order, stored under the given stage."""
-        by_number = {record.number: record for record in records}
+        """The records of layers at other ranks, by module, stored under the given stage."""
+        by_number = {record.pair.number: record for record in records}
 
-        def work(number: int, stored: StoredPair) -> TensorRecord:
-            change = self._change(stored)
+        def work(stored: StoredPair) -> TensorRecord:
+            pair, change = stored[0], self._change(stored)
             assert change is not None
-            record, rank = by_number[number], ranks[number]
+            record, rank = by_number[pair.number], ranks[pair.module]
             layer = self.factors(record)
             if rank == 0:
                 # the factors stay in the file: a pair of rank 0 does not exist
@@ -272,30 +275,26 @@ class LayerRunner:
                 layer = change.factor({"rank": rank})
             elif rank < layer.factors.rank:
                 layer = change.cut(layer, rank)
-            self.work.keep(number, layer, stage)
+            self.work.keep(pair, layer, stage)
             return replace(record, figures=layer.figures, stage=stage)
 
-        yield from self._each([(one.number, one.pair) for one in records], work)
+        yield from self._each([record.pair for record in records], work)
 
     def _each(
-        self,
-        tensors: Sequence[tuple[int, TensorPair]],
-        work: Callable[[int, StoredPair], TensorRecord],
+        self, pairs: Iterable[TensorPair], work: Callable[[StoredPair], TensorRecord]
     ) -> Iterator[TensorRecord]:
-        """The result of the work on each tensor and its number, small ones side by side.
+        """The result of the work on each tensor, small ones side by side, in any order.
 
         Which tensors are small depends only on their shapes, and so do the bits of their factors.
         """
-        small: list[tuple[int, TensorPair]] = []
-        large: list[tuple[int, TensorPair]] = []
-        for one in tensors:
-            is_large = math.prod(one[1].shape) > ENTRIES_WORKED_ON_ALONE
-            (large if is_large else small).append(one)
-        reading = read_ahead(self.base, self.tuned, [pair for _, pair in small])
-        numbered = zip([number for number, _ in small], reading, strict=True)
-        yield from side_by_side(lambda given: work(*given), numbered)
-        for number, pair in large:  # not read ahead, which would hold a second large pair
-            yield work(number, next(read_ahead(self.base, self.tuned, [pair])))
+        small: list[TensorPair] = []
+        large: list[TensorPair] = []
+        for pair in pairs:
+            is_large = math.prod(pair.shape) > ENTRIES_WORKED_ON_ALONE
+            (large if is_large else small).append(pair)
+        yield from side_by_side(work, read_ahead(self.base, self.tuned, small))
+        for pair in large:  # not read ahead, which would hold a second large pair
+            yield work(next(read_ahead(self.base, self.tuned, [pair])))
 
     def _change(self, stored: StoredPair) -> LayerChange | None:
         """The change of a tensor that both checkpoints have; None if there is none."""
@@ -313,19 +312,10 @@ class LayerRunner:
             seed=self.settings.seed,
         )
 
-    def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
-        # a tensor without factors has a note, any other a file of factors
-        record = self.work.load_note(number, pair)
-        layer = None if record else self.work.load_layer(number, FIRST_STAGE, pair.shape)
-        if layer is None:
-            return record
-        norm = layer.figures.delta_norm
-        return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
-
-    def _run(self, number: int, stored: StoredPair) -> TensorRecord:
+    def _run(self, stored: StoredPair) -> TensorRecord:
         """Subtract one tensor, factor its change if it is to become factors, and store the work."""
         pair, _, after = stored
-        record = TensorRecord(number=number, pair=pair, delta_norm=None)
+        record = TensorRecord(pair=pair, delta_norm=None)
         if pair.has_delta:
             change = self._change(stored)
             record = replace(record, delta_norm=change.delta.norm if change else 0.0)
@@ -334,21 +324,21 @@ class LayerRunner:
                 figures = layer.figures if layer else change.without_factors()
                 record = replace(record, figures=figures)
                 if layer is not None:
-                    self.work.keep(number, layer, FIRST_STAGE)
+                    self.work.keep(pair, layer, FIRST_STAGE)
                     return record
         self.work.note(record)
         return record
 
     def _factor(self, change: LayerChange, after: Tensor) -> FactoredLayer | None:
         """The layer at the rank that its rule chooses; None if that is 0."""
-        module, ranks, shape = change.pair.module, self.settings.ranks, change.delta.matrix.shape
+        module, ranks, shape = change.pair.module, self.settings.ranks, matrix_shape(after.shape)
         own = ranks.override(module)
         if own is None and ranks.is_shared:
             return change.factor({"rank": self.caps[module]})
         edge = None
         if own is None and ranks.rank == NOISE:
-            edge = noise_edge(after.reshape(matrix_shape(after.shape)))
-        chosen = self._rank(module, change.delta, edge)
+            edge = noise_edge(after.reshape(shape))
+        chosen = self._rank(module, shape, change.delta, edge)
         if chosen is None:
             return None
         layer = change.factor(chosen)
@@ -364,9 +354,11 @@ class LayerRunner:
             return change.factor({"rank": limited})
         return change.cut(layer, limited) if limited else None
 
-    def _rank(self, module: str, delta: Delta, edge: float | None) -> RankArguments | None:
+    def _rank(
+        self, module: str, shape: tuple[int, int], delta: Delta, edge: float | None
+    ) -> RankArguments | None:
         """The arguments of `factorize` that choose the rank of a layer; None for rank 0."""
-        ranks, shape = self.settings.ranks, delta.matrix.shape
+        ranks = self.settings.ranks
         own = ranks.override(module)
         if own is not None:
             return {"rank": min(own, *shape)} if own > 0 else None

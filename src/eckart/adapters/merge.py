@@ -30,8 +30,6 @@ from eckart.errors import MatrixError
 from eckart.files import check_output, whole_file
 from eckart.progress import Watch, unwatched
 
-CLASSIFIERS: Final = "Classification"
-"""Ending of the names of classes whose head has a row for each label."""
 LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
 """PEFT's names of tasks whose head has a row for each label."""
 CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
@@ -63,11 +61,8 @@ def plan_merge(
 
     Where the base shares one table between its inputs and its head and adapters save both with
     equal values, the head is left out, so that the table stays shared. Where an adapter changes
-    one of the two alone, as PEFT trains it, each gets values of its own.
-
-    Raises:
-        MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, or
-            saved values cannot be added up.
+    one of the two alone, as PEFT trains it, each gets values of its own. What cannot be merged is
+    refused as `merge_adapters` says.
     """
     parts = AdapterChanges.of(base, adapters)
     changes, new, tied = parts.changes(), parts.new(), parts.placement.is_tied
@@ -116,7 +111,7 @@ def _sizes(
         if name in tables:
             notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
             config |= _sized(base.config, before[0], len(after))
-        elif architecture.endswith(CLASSIFIERS) and _is_head(name, after):
+        elif architecture.endswith("Classification") and _is_head(name, after):
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
             config |= _labels(len(after))
     return config, notes

@@ -44,10 +44,6 @@ TABLE: Final = "embed_tokens.weight"
 """Ending of the name of an input table whose tie to the head PEFT keeps when it replaces both."""
 STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a part"
 """Reason why fused experts are not covered."""
-BEYOND: Final = "the model that the config of the base describes has no such tensor"
-"""Reason why tensors of further layers are not covered."""
-BY_RULES: Final = "Names and kinds of layers were told by rules, without the running model."
-"""Note of a job without a running model."""
 
 
 @final
@@ -104,7 +100,10 @@ class Placement:
         # a config may have been copied from another model
         if running is not None and not _describes(running, tuned):
             running = None
-        uses = [_uses(one.tensors, running, one.config) for one in (base, tuned)]
+        uses = [
+            running.uses(one.tensors) if running else rename(one.tensors, one.config)
+            for one in (base, tuned)
+        ]
         before, after = ({use.name: name for name, use in one.items()} for one in uses)
         ties = []
         for group in running.ties if running else _ties_by_rule(base, tuned, after):
@@ -119,7 +118,8 @@ class Placement:
             # tensors without a place in a base of the same class, such as those of further layers
             if new and classes and classes == tuned.config.get("architectures"):
                 own = running_model(base.config)
-                whys |= {n: BEYOND for n in new if own is not None and n not in own.shapes}
+                why = "the model that the config of the base describes has no such tensor"
+                whys |= {n: why for n in new if own is not None and n not in own.shapes}
         return Placement(
             base=before,
             tuned=after,
@@ -132,13 +132,14 @@ class Placement:
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
         """The use of each of these stored tensors in the running model."""
-        return _uses(stored, self.running, self.config)
+        known = self.running
+        return rename(stored, self.config) if known is None else known.uses(stored)
 
     def notes(self) -> Iterator[str]:
         """Sentences on the source of names and kinds, and on tensors that are stored otherwise."""
         known = self.running
         if known is None:
-            yield BY_RULES
+            yield "Names and kinds of layers were told by rules, without the running model."
         else:
             yield f"Names and kinds of layers are those of the model as {known.source} runs it."
         for side, names in (("base", self.base), ("tuned", self.tuned)):
@@ -170,8 +171,18 @@ class Placement:
         """The treatment of a tensor of the fine-tune, whose shape in the base is `known`."""
         if known is None:
             return self._treat_new(name)
-        place = self._treat_equal(name)
-        return place if known == self.shapes[name] else self._treat_resized(name, known, place)
+        place, shape = self._treat_equal(name), self.shapes[name]
+        if known == shape:
+            return place
+        why = f"its shape was {' × '.join(map(str, known))} in the base"
+        if self.running is not None:
+            fits = self.running.shapes.get(name) == shape
+        else:
+            # by rule: a table may grow by rows, any other shape is that of another model
+            fits = len(shape) == len(known) and shape[1:] == known[1:]
+        if not fits or place.way is Way.NONE:
+            return Treatment(way=Way.NONE, why=why)
+        return self._save(name, why)
 
     def _treat_equal(self, name: str) -> Treatment:
         """The treatment of a tensor that both checkpoints have in one shape."""
@@ -195,19 +206,6 @@ class Placement:
         if self.running is None:
             return self._treat_by_rule(name, shape)
         return self._treat_known(self.running, name, shape)
-
-    def _treat_resized(self, name: str, known: tuple[int, ...], place: Treatment) -> Treatment:
-        """The treatment of a tensor that would be treated so if its shape were that in the base."""
-        shape = self.shapes[name]
-        why = f"its shape was {' × '.join(map(str, known))} in the base"
-        if self.running is not None:
-            fits = self.running.shapes.get(name) == shape
-        else:
-            # by rule: a table may grow by rows, any other shape is that of another model
-            fits = len(shape) == len(known) and shape[1:] == known[1:]
-        if not fits or place.way is Way.NONE:
-            return Treatment(way=Way.NONE, why=why)
-        return self._save(name, why)
 
     def _treat_new(self, name: str) -> Treatment:
         """The treatment of a tensor that the base does not have."""
@@ -286,10 +284,6 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
     )
     placed = sum(not use.why for use in uses.values())
     return 2 * wrong < placed
-
-
-def _uses(stored: Iterable[str], running: Running | None, config: JsonObject) -> dict[str, Use]:
-    return rename(stored, config) if running is None else running.uses(stored)
 
 
 def _ties_by_rule(

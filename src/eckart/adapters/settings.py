@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias, cast, final
 from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.checkpoints.peft import AdapterDType
 from eckart.errors import ArgumentError, FormatError
-from eckart.ranks import byte_count
+from eckart.ranks import byte_count, check_one_way
 
 Document: TypeAlias = dict[str, Any]
 """Plain numbers and text by name, as a file of JSON holds them."""
@@ -117,15 +117,7 @@ class LayerRanks:
     ] = 1
 
     def __post_init__(self) -> None:
-        ways = (self.rank, self.tolerance, self.budget, self.ratio)
-        given = sum(way is not None for way in ways)
-        if given != 1:
-            raise ArgumentError(
-                f"{given or 'None'} of rank, tolerance, budget and ratio "
-                f"{'is' if given < 2 else 'are'} given.",
-                hint="Give exactly one of the four.",
-                code="rank-not-chosen" if not given else "rank-chosen-twice",
-            )
+        check_one_way(self.rank, self.tolerance, self.budget, self.ratio)
         # `rank == NOISE` of an array would be an array
         named = isinstance(self.rank, str) and self.rank == NOISE
         if self.rank is not None and not named and check_whole("rank", self.rank) < 1:

@@ -114,6 +114,7 @@ class TensorPair:
     """A tensor of the fine-tune, of the base, or of both.
 
     Fields:
+        number: Number of the tensor among those of both checkpoints.
         name: Name in the running model.
         base: Name in the base checkpoint; None where that has no such tensor.
         tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
@@ -122,6 +123,7 @@ class TensorPair:
         resized: Whether the base has the tensor in another shape.
     """
 
+    number: int = 0
     name: str
     base: str | None
     tuned: str | None
@@ -136,11 +138,6 @@ class TensorPair:
     def module(self) -> str:
         """Name of the module that the tensor belongs to."""
         return self.name.rpartition(".")[0]
-
-    @property
-    def parameter(self) -> str:
-        """Name of the tensor in its module."""
-        return self.name.rpartition(".")[2]
 
     @property
     def has_delta(self) -> bool:
@@ -184,14 +181,13 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
         )
     found = tuple(_tensors(base, matching, placement))
     patterns.check([tensor.name for tensor in found])
-    wanted = tuple(
-        tensor
+    wanted: list[TensorPair] = []
+    for number, tensor in enumerate(found):
         # a tensor that no adapter can cover keeps that reason
-        if tensor.way is Way.NONE or patterns.allow(tensor.name)
-        else replace(tensor, way=Way.NONE, why="excluded by a pattern")
-        for tensor in found
-    )
-    return Coverage(tensors=wanted, matching=matching, placement=placement)
+        if tensor.way is not Way.NONE and not patterns.allow(tensor.name):
+            tensor = replace(tensor, way=Way.NONE, why="excluded by a pattern")
+        wanted.append(replace(tensor, number=number))
+    return Coverage(tensors=tuple(wanted), matching=matching, placement=placement)
 
 
 def _tensors(base: Checkpoint, matching: Matching, placement: Placement) -> Iterator[TensorPair]:

@@ -33,8 +33,6 @@ LAYER_KEYS: Final = (
 VALUE_KEYS: Final = ("name", "share_of_delta", "error", "fits", "why")
 UNCOVERED_KEYS: Final = ("name", "delta_norm", "share_of_delta", "why")
 """Keys of the documents of a layer, of a value, and of a change that is not covered, in order."""
-DIFFERENT: Final = "its values are not those of the fine-tune"
-"""Reason why a bias or a saved value does not fit."""
 
 
 @final
@@ -96,14 +94,13 @@ class Verification:
     """The result of `verify_adapter`.
 
     Fields:
-        adapter, base, tuned: Paths of the adapter and the two models, as given.
+        adapter, base, tuned, tolerance: Arguments of `verify_adapter`.
         layers: Checks of the adapted weights.
         values: Checks of biases and saved values.
         uncovered: Tensors that changed and are not in the adapter, which loses all of that change.
         unknown: Names of tensors that the adapter changes and the models lack.
         misfits: Sentences on tensors that are in both and do not fit together.
         delta_norm: ‖W_tuned − W_base‖ over all tensors that both models have.
-        tolerance: Largest relative error to accept, or None.
         notes: Sentences that a user should read.
         seconds: Duration of the whole job.
     """
@@ -346,5 +343,5 @@ class _Checks:
         self._value(pair, norm, error, fits=fits)
 
     def _value(self, pair: TensorPair, norm: float, error: float, *, fits: bool) -> None:
-        why = "" if fits else DIFFERENT
+        why = "" if fits else "its values are not those of the fine-tune"
         self.values.append(TensorCheck(name=pair.name, delta_norm=norm, error=error, why=why))

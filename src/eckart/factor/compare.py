@@ -58,13 +58,11 @@ class Comparison:
     """The result of `compare_solvers`.
 
     Fields:
-        source: Name of the input.
+        source, rank, command: Arguments of `compare_solvers`.
         part: Name of the part of the input, or empty if it has one part.
         matrix: Matrix W that was factored.
-        rank: Columns of every B.
         runs: Runs of the solvers, in the given order.
         not_run: Names of solvers that did not run because of an interruption.
-        command: Command line that repeats the job, or empty.
         seconds: Duration of all runs and certificates, without reading.
     """
 

@@ -79,10 +79,9 @@ class Factoring:
     """The result of `factor_parts`.
 
     Fields:
-        source: Name of the input.
+        source, command: Arguments of `factor_parts`.
         parts: Factored parts: one for a plain matrix, one per channel for a picture.
         files: Paths of the written files: `factors`, and `picture` for a picture.
-        command: Command line that repeats the job, or empty.
         seconds: Duration of the whole job, without reading.
     """
 
@@ -240,11 +239,7 @@ def run_factorize(part: Part, what: str, watch: Watch, **arguments: Any) -> Fact
 
 
 def start_of(part: Part, start: object) -> object:
-    """The start of one part, which a mapping of starts holds under the name of the part.
-
-    Raises:
-        MatrixError: If the mapping has no start for the part.
-    """
+    """The start of one part, which a mapping of starts has to hold under the name of the part."""
     if not isinstance(start, dict):
         return start
     return choose_part(cast("dict[str, Factors]", start), part.name, "The start")

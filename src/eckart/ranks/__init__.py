@@ -1,6 +1,12 @@
 """Rank rules and budgets: the number of columns. Arithmetic only; nothing here reads W."""
 
-from eckart.ranks.choice import AboveThreshold, NoiseThreshold, noise_threshold, rank_rule
+from eckart.ranks.choice import (
+    AboveThreshold,
+    NoiseThreshold,
+    check_one_way,
+    noise_threshold,
+    rank_rule,
+)
 from eckart.ranks.rules import (
     RANK_GUESS,
     GivenRank,
@@ -23,6 +29,7 @@ __all__ = [
     "WithinBytes",
     "WithinTolerance",
     "byte_count",
+    "check_one_way",
     "check_open_unit",
     "noise_threshold",
     "rank_rule",

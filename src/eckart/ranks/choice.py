@@ -177,6 +177,18 @@ def _explain_rank(reason: str, rank: int, values: Array) -> str:
     )
 
 
+def check_one_way(*ways: object) -> None:
+    """Refuse anything but one of rank, tolerance, budget and ratio that is not None."""
+    given = sum(way is not None for way in ways)
+    if given != 1:
+        raise ArgumentError(
+            f"{given or 'None'} of rank, tolerance, budget and ratio "
+            f"{'is' if given < 2 else 'are'} given.",
+            hint="Give exactly one of the four.",
+            code="rank-not-chosen" if not given else "rank-chosen-twice",
+        )
+
+
 def rank_rule(
     rank: int | str | AboveThreshold | None,
     tolerance: float | None,
@@ -191,14 +203,7 @@ def rank_rule(
     Raises:
         ArgumentError: If none or more than one is given, or the one given is out of its range.
     """
-    given = [way for way in (rank, tolerance, budget, ratio) if way is not None]
-    if len(given) != 1:
-        raise ArgumentError(
-            f"{len(given) or 'None'} of rank, tolerance, budget and ratio "
-            f"{'is' if len(given) < 2 else 'are'} given.",
-            hint="Give exactly one of the four.",
-            code="rank-not-chosen" if not given else "rank-chosen-twice",
-        )
+    check_one_way(rank, tolerance, budget, ratio)
     if tolerance is not None:
         return WithinTolerance(tolerance)
     if budget is not None:
