@@ -30,8 +30,6 @@ class LayerDemand:
     """The demand of one layer on a budget.
 
     Fields:
-        module: Name of the module.
-        shape: Shape of its weight.
         gains: Fall of the squared error with each further column, descending; empty for an
             unchanged expert, which is padded with zeros to the rank of the others.
         least: Smallest number of columns that the layer gets, if it has as many.

@@ -42,11 +42,7 @@ WEIGHED: Final = (Kind.LINEAR, Kind.TRANSPOSED)
 @final
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Second moments G = XᵀX / count of the inputs X of layers, by module.
-
-    Fields:
-        file: Opened safetensors file with a tensor of shape (inputs, inputs) for each module.
-    """
+    """Second moments G = XᵀX / count of the inputs X of layers, in a file by module."""
 
     file: Checkpoint
 
@@ -112,14 +108,7 @@ because a tokenizer would encode all of it first."""
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """The result of `calibrate`.
-
-    Fields:
-        layers: Number of layers whose inputs were measured.
-        tokens: Number of tokens that went through the model.
-        file: Path of the file that was written.
-        seconds: Duration of the whole job.
-    """
+    """The result of `calibrate`: counts of measured layers and of tokens through the model."""
 
     layers: int
     tokens: int

@@ -32,13 +32,7 @@ from eckart.files import check_output, whole_file
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """A layer of the stored adapter with the figures of its extraction.
-
-    Fields:
-        layer: The layer as the adapter stores it.
-        values: Singular values of its B·A, descending.
-        figures: The entry of the layer in the report of the extraction.
-    """
+    """A stored layer, the singular values of its B·A, and the figures of its extraction."""
 
     layer: AdaptedLayer
     values: Array

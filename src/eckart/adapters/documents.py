@@ -90,8 +90,6 @@ REPORT: Final = "report.json"
 """Name of the file of figures beside an adapter."""
 PAGE: Final = "report.html"
 """Name of the page beside an adapter."""
-README: Final = "README.md"
-"""Name of the model card beside an adapter."""
 MOST_ROWS: Final = 40
 """Rows of a table in the README; the page and the report hold all of them."""
 
@@ -102,7 +100,7 @@ def write_documents(document: Document, folder: Path) -> None:
 
     write_text(folder / REPORT, json.dumps(document, allow_nan=False))
     write_text(folder / PAGE, report.extract_page(document))
-    write_text(folder / README, _readme(document))
+    write_text(folder / "README.md", _readme(document))
 
 
 def read_report(folder: Path) -> Document | None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from eckart.adapters.adapter_builder import build_checked_adapter, forward_note
 from eckart.adapters.budget import first_columns, share_budget, stored_bytes
@@ -27,9 +27,6 @@ from eckart.files import check_output, whole_file
 from eckart.progress import Watch, unwatched
 from eckart.ranks import byte_count
 from eckart.threads import limited_threads
-
-OnTensor: TypeAlias = Callable[[str, int], None]
-"""A function that is called with the name and the number of entries of each finished tensor."""
 
 
 def extract_adapter(
@@ -58,7 +55,7 @@ def extract_adapter(
     check_forward: bool = False,
     resume: bool = False,
     force: bool = False,
-    on_tensor: OnTensor | None = None,
+    on_tensor: Callable[[str, int], None] | None = None,
     command: str = "",
 ) -> Extraction:
     """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
@@ -149,7 +146,7 @@ def extract_adapter(
     )
 
 
-def _calling(on_tensor: OnTensor) -> Watch:
+def _calling(on_tensor: Callable[[str, int], None]) -> Watch:
     """Return the `Watch` that calls `on_tensor`."""
 
     def report(advance: int, /, *, loss: float | None = None, said: str = "") -> None:  # noqa: ARG001 a tensor has no loss

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypedDict, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from eckart.factorization import factorize
 from eckart.factors import MOST_RANK, Factors
 from eckart.matrices import Dense
 from eckart.objectives import Weighted, distance, residual_norm
-from eckart.ranks import AboveThreshold, tail_errors
+from eckart.ranks import AboveThreshold, WithinTolerance, tail_errors
 
 SAME: Final = 1e-5
 """Share of the error that rounding the factors may move B·A by without a new measurement: the
@@ -41,22 +41,10 @@ def finite(value: Any) -> float:
     return float(value)
 
 
-class RankArguments(TypedDict, total=False):
-    """The arguments of `factorize` that choose the rank: one of them is given."""
-
-    rank: int | AboveThreshold
-    tolerance: float
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectrum:
-    """The known singular values of a change.
-
-    Fields:
-        leading: The largest singular values, descending.
-        is_whole: Whether these are all singular values.
-    """
+    """The largest singular values of a change, descending, and whether they are all of them."""
 
     leading: tuple[float, ...]
     is_whole: bool
@@ -74,7 +62,6 @@ class LayerFigures:
         error: ‖ΔW − B·A‖_F with the factors as stored.
         best_possible_error: Lower bound of the error of any factors of this rank; 0 if unknown.
         gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
-        spectrum: Known singular values of ΔW.
         seconds: Time spent on factoring and measuring.
         weighted_error: ‖(ΔW − B·A)·x‖ relative to ‖ΔW·x‖ over the measured inputs x, or None
             without inputs. If it is known, the spectrum and the gap are those of the outputs.
@@ -140,8 +127,6 @@ class LayerChange:
     """The change of one layer, and all that its factors depend on besides the rank.
 
     Fields:
-        pair: Name, shape and kind of the layer.
-        delta: Change of its weight.
         objective: The objective ‖(ΔW − B·A)·X‖ of the outputs; None to minimise ‖ΔW − B·A‖.
         dtype: Dtype that the factors will be stored in.
         seed: Seed of the whole job, from which the layer derives its own.
@@ -153,8 +138,8 @@ class LayerChange:
     dtype: AdapterDType
     seed: int
 
-    def factor(self, rank: RankArguments) -> FactoredLayer:
-        """Factor the change, at the rank that these arguments of `factorize` choose.
+    def factor(self, rank: int | AboveThreshold | WithinTolerance) -> FactoredLayer:
+        """Factor the change, at this rank or at the one that a rule chooses.
 
         Raises:
             MatrixError: If the change cannot be factored, or its factors overflow the dtype.
@@ -165,10 +150,17 @@ class LayerChange:
             of size inputs.
         """
         began = time.perf_counter()
-        # not `hash`, which gives another number in every process
+        # of the name, not of other layers; `hash` would give another number in every process
         digest = hashlib.sha256(f"{self.seed}:{self.pair.name}".encode()).digest()
         seed = int.from_bytes(digest[:8])
-        run = factorize(self._matrix, **rank, objective=self.objective, seed=seed)
+        is_given = not isinstance(rank, WithinTolerance)
+        run = factorize(
+            self._matrix,
+            rank=rank if is_given else None,
+            tolerance=None if is_given else rank.tolerance,
+            objective=self.objective,
+            seed=seed,
+        )
         factors, values = run.factors, run.singular_values
         if self.objective is None:
             factors = _without_noise(factors)

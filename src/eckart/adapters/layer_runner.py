@@ -18,7 +18,6 @@ from eckart.adapters.layer import (
     FactoredLayer,
     LayerChange,
     LayerFigures,
-    RankArguments,
     as_written,
     finite,
 )
@@ -50,7 +49,7 @@ from eckart.files.outputs import SIGNED, check_kind, strangers
 from eckart.files.outputs import UNFINISHED as SETTINGS
 from eckart.files.reading import read_object, refused
 from eckart.progress import Report
-from eckart.ranks import AboveThreshold
+from eckart.ranks import AboveThreshold, WithinTolerance
 
 DRAFT: Final = "adapter"
 """Name of the folder, within that of the unfinished work, to which the adapter is written."""
@@ -63,9 +62,6 @@ class ResumeStore:
 
     Every file in it is written whole or not at all, so that a job that was killed at any moment
     can go on: a tensor that has a file is finished.
-
-    Fields:
-        folder: Path of the folder.
     """
 
     folder: Path
@@ -215,12 +211,7 @@ class LayerRunner:
     """The runner over all tensors of two checkpoints, which stores finished work.
 
     Fields:
-        base, tuned: The opened checkpoints.
-        coverage: All tensors.
-        settings: Settings of the extraction.
         caps: Ranks, by module, that layers are factored with at first, where a budget is shared.
-        work: Store of finished work.
-        calibration: Second moments of inputs, or None.
     """
 
     base: Checkpoint
@@ -272,7 +263,7 @@ class LayerRunner:
                 layer = replace(layer, figures=change.without_factors(layer.figures))
             elif rank > layer.factors.rank:
                 # the components beyond the factored ones are not known
-                layer = change.factor({"rank": rank})
+                layer = change.factor(rank)
             elif rank < layer.factors.rank:
                 layer = change.cut(layer, rank)
             self.work.keep(pair, layer, stage)
@@ -287,11 +278,8 @@ class LayerRunner:
 
         Which tensors are small depends only on their shapes, and so do the bits of their factors.
         """
-        small: list[TensorPair] = []
-        large: list[TensorPair] = []
-        for pair in pairs:
-            is_large = math.prod(pair.shape) > ENTRIES_WORKED_ON_ALONE
-            (large if is_large else small).append(pair)
+        sized = [(math.prod(pair.shape) > ENTRIES_WORKED_ON_ALONE, pair) for pair in pairs]
+        small, large = ([pair for size, pair in sized if size is one] for one in (False, True))
         yield from side_by_side(work, read_ahead(self.base, self.tuned, small))
         for pair in large:  # not read ahead, which would hold a second large pair
             yield work(next(read_ahead(self.base, self.tuned, [pair])))
@@ -334,7 +322,7 @@ class LayerRunner:
         module, ranks, shape = change.pair.module, self.settings.ranks, matrix_shape(after.shape)
         own = ranks.override(module)
         if own is None and ranks.is_shared:
-            return change.factor({"rank": self.caps[module]})
+            return change.factor(self.caps[module])
         edge = None
         if own is None and ranks.rank == NOISE:
             edge = noise_edge(after.reshape(shape))
@@ -351,25 +339,25 @@ class LayerRunner:
             return layer
         # a least rank or a multiple asks for more components than the rule
         if limited > layer.factors.rank:
-            return change.factor({"rank": limited})
+            return change.factor(limited)
         return change.cut(layer, limited) if limited else None
 
     def _rank(
         self, module: str, shape: tuple[int, int], delta: Delta, edge: float | None
-    ) -> RankArguments | None:
-        """The arguments of `factorize` that choose the rank of a layer; None for rank 0."""
+    ) -> int | AboveThreshold | WithinTolerance | None:
+        """The rank of a layer, or the rule that chooses it; None for rank 0."""
         ranks = self.settings.ranks
         own = ranks.override(module)
         if own is not None:
-            return {"rank": min(own, *shape)} if own > 0 else None
+            return min(own, *shape) if own > 0 else None
         if ranks.tolerance is not None:
             # `factorize` takes tolerances relative to ‖ΔW‖
             scale = delta.weight_norm / delta.norm if ranks.of == OF_WEIGHT else 1.0
             # the error without factors is ‖ΔW‖, which is within such a tolerance
             if ranks.tolerance * scale >= 1:
-                return {"rank": 1} if ranks.least else None
-            return {"tolerance": ranks.tolerance * scale}
+                return 1 if ranks.least else None
+            return WithinTolerance(ranks.tolerance * scale)
         if edge is not None:
-            return {"rank": AboveThreshold(edge)}
+            return AboveThreshold(edge)
         assert isinstance(ranks.rank, int)  # a budget is shared, and names no rank
-        return {"rank": ranks.limit(module, ranks.rank, shape)}
+        return ranks.limit(module, ranks.rank, shape)

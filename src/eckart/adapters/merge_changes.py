@@ -119,10 +119,7 @@ class AdapterChanges:
     """The changes of all adapters by the names of tensors, each with the weight of its adapter.
 
     Fields:
-        base: Checkpoint of the base model.
-        placement: Names of its tensors in the running model.
         table: The stored table that the base uses as its input table and head only, or "".
-        notes: Sentences that a user should read.
         parts: Changes of tensors that the base has.
         unplaced: Saved values of tensors that the base does not have.
         heads: Changes of a head that no longer shares the table.

@@ -52,7 +52,6 @@ class Treatment:
     """How an adapter would take in the change of a tensor.
 
     Fields:
-        way: The way of taking it in.
         kind: Kind of its module, for factors.
         in_place: Whether new values are put into the base itself, not into a copy of the module.
         why: Reason why the way is not the expected one, or empty.

@@ -210,9 +210,6 @@ class Settings:
     """The settings that, with the two checkpoints, determine every byte of an adapter.
 
     Each field is an argument of `extract_adapter` or, in `ranks` and `patterns`, several.
-
-    Raises:
-        ArgumentError: If the profile is unknown.
     """
 
     ranks: LayerRanks

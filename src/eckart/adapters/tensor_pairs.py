@@ -27,10 +27,8 @@ class Matching:
     Fields:
         pairs: Names in base and fine-tune of tensors of equal shape, in the order of the base.
         reshaped: Names of pairs of different shapes, such as the tables of a grown vocabulary.
-        only_base: Names in the base without a partner, in the order of the base.
-        only_tuned: Names in the fine-tune without a partner, in the order of the fine-tune.
-        base_prefix: Prefix of names in the base that their partners lack, or "".
-        tuned_prefix: Prefix of names in the fine-tune that their partners lack, or "".
+        only_base, only_tuned: Names on a side without a partner, in the order of that side.
+        base_prefix, tuned_prefix: Prefix of names on a side that their partners lack, or "".
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -148,13 +146,7 @@ class TensorPair:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Every tensor of both checkpoints, and how they were matched.
-
-    Fields:
-        tensors: All tensors; a table that is stored twice counts once.
-        matching: Pairing of the names of the two checkpoints.
-        placement: Names of the tensors in the running model.
-    """
+    """Every tensor of both checkpoints, of which a table that is stored twice counts once."""
 
     tensors: tuple[TensorPair, ...]
     matching: Matching

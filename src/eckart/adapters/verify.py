@@ -276,9 +276,7 @@ class _Checks:
         pair, before, after = stored
         assert after is not None
         names = pair.base, pair.tuned
-        delta = None
-        if pair.has_delta and before is not None:
-            delta = subtract(names, before, after)
+        delta = subtract(names, before, after) if before is not None and pair.has_delta else None
         norm = delta.norm if delta else 0.0
         self.squares += norm**2
         saved = self.alignment.saved.get(pair.name)

@@ -19,13 +19,7 @@ from eckart.solvers import IterativeSolver, Solver
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The run of one solver.
-
-    Fields:
-        name: Name of the solver.
-        factorization: Result of the solver; the run up to the end if the loss diverged.
-        message: Sentence on how the run ended.
-    """
+    """The run of one solver, up to its end if the loss diverged, and how it ended."""
 
     name: str
     factorization: Factorization
