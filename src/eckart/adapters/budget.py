@@ -11,10 +11,10 @@ import numpy as np
 
 from eckart.adapters.layer_runner import LayerRunner
 from eckart.adapters.model_pair import open_pair
-from eckart.adapters.placement import Way
+from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.result import TensorRecord
 from eckart.adapters.settings import Document, LayerRanks, Settings
-from eckart.adapters.tensor_pairs import TensorPair, cover
+from eckart.adapters.tensor_pairs import cover
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import AdapterDType, adapter_bytes, matrix_shape, uniform_groups

@@ -15,8 +15,9 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.adapters.model_pair import open_weights
+from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Patterns
-from eckart.adapters.tensor_pairs import Coverage, TensorPair
+from eckart.adapters.tensor_pairs import Coverage
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.checkpoints import (
     Checkpoint,

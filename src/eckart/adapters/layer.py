@@ -11,8 +11,8 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.adapters.model_pair import Delta
+from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Document
-from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, round_factors

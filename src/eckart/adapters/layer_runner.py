@@ -22,16 +22,10 @@ from eckart.adapters.layer import (
     finite,
 )
 from eckart.adapters.model_pair import Delta, noise_edge, subtract
-from eckart.adapters.placement import Way
+from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.result import FIRST_STAGE, TensorRecord
 from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, Settings
-from eckart.adapters.tensor_pairs import (
-    Coverage,
-    StoredPair,
-    TensorPair,
-    read_ahead,
-    side_by_side,
-)
+from eckart.adapters.tensor_pairs import Coverage, StoredPair, read_ahead, side_by_side
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import matrix_shape
 from eckart.checkpoints.peft.adapter import Tensor

@@ -4,7 +4,7 @@ Both come from the model of transformers if the config names one, else from rule
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, final
 
@@ -48,19 +48,42 @@ STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Treatment:
-    """How an adapter would take in the change of a tensor.
+class TensorPair:
+    """A tensor of the fine-tune, of the base, or of both.
 
     Fields:
+        number: Number of the tensor among those of both checkpoints.
+        name: Name in the running model.
+        base: Name in the base checkpoint; None where that has no such tensor.
+        tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
+        shape: Shape in the fine-tune, or in the base if only that has it.
+        way: How an adapter would take in its change.
         kind: Kind of its module, for factors.
         in_place: Whether new values are put into the base itself, not into a copy of the module.
         why: Reason why the way is not the expected one, or empty.
+        resized: Whether the base has the tensor in another shape.
     """
 
-    way: Way
+    number: int = 0
+    name: str
+    base: str | None
+    tuned: str | None
+    shape: tuple[int, ...]
+    way: Way = Way.NONE
     kind: Kind | None = None
     in_place: bool = False
     why: str = ""
+    resized: bool = False
+
+    @property
+    def module(self) -> str:
+        """Name of the module that the tensor belongs to."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def has_delta(self) -> bool:
+        """Whether both checkpoints have the tensor in one shape, so that they can be subtracted."""
+        return self.base is not None and self.tuned is not None and not self.resized
 
 
 @final
@@ -166,97 +189,101 @@ class Placement:
         """Whether the model uses its input table as its head."""
         return any(HEAD in group for group in self.ties)
 
-    def treat(self, name: str, known: tuple[int, ...] | None) -> Treatment:
-        """The treatment of a tensor of the fine-tune, whose shape in the base is `known`."""
+    def treat(self, pair: TensorPair, known: tuple[int, ...] | None) -> TensorPair:
+        """Say how a tensor of the fine-tune, whose shape in the base is `known`, is taken in."""
         if known is None:
-            return self._treat_new(name)
-        place, shape = self._treat_equal(name), self.shapes[name]
+            return self._treat_new(pair)
+        place, shape = self._treat_equal(pair), pair.shape
         if known == shape:
             return place
         why = f"its shape was {' × '.join(map(str, known))} in the base"
         if self.running is not None:
-            fits = self.running.shapes.get(name) == shape
+            fits = self.running.shapes.get(pair.name) == shape
         else:
             # by rule: a table may grow by rows, any other shape is that of another model
             fits = len(shape) == len(known) and shape[1:] == known[1:]
         if not fits or place.way is Way.NONE:
-            return Treatment(way=Way.NONE, why=why)
-        return self._save(name, why)
+            return replace(pair, way=Way.NONE, why=why)
+        return self._save(pair, why)
 
-    def _treat_equal(self, name: str) -> Treatment:
+    def _treat_equal(self, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor that both checkpoints have in one shape."""
-        (module, parameter), shape = split_parameter(name), self.shapes[name]
+        name, shape = pair.name, pair.shape
+        module, parameter = split_parameter(name)
         if name in self.whys:
-            return Treatment(way=Way.NONE, why=self.whys[name])
+            return replace(pair, way=Way.NONE, why=self.whys[name])
         if parameter == BIAS and module and len(shape) == 1:
-            return Treatment(way=Way.BIAS)
+            return replace(pair, way=Way.BIAS)
         tied = next((group for group in self.ties if name in group), ())
         if tied:
             others = " and ".join(split_parameter(other)[0] for other in tied if other != name)
-            return Treatment(
+            return replace(
+                pair,
                 way=Way.SAVED,
                 in_place=not _is_ensured(tied),
                 why=f"the model uses it as {others} too",
             )
         if expert_of(module) is not None:
             if len(shape) == 2 and (self.running is None or self.running.stacks):
-                return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
-            return Treatment(way=Way.NONE, why="PEFT cannot stack the experts of this model")
+                return replace(pair, way=Way.FACTORS, kind=Kind.LINEAR)
+            return replace(pair, way=Way.NONE, why="PEFT cannot stack the experts of this model")
         if self.running is None:
-            return self._treat_by_rule(name, shape)
-        return self._treat_known(self.running, name, shape)
+            return self._treat_by_rule(pair)
+        return self._treat_known(self.running, pair)
 
-    def _treat_new(self, name: str) -> Treatment:
+    def _treat_new(self, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor that the base does not have."""
-        known = self.running is None or self.running.shapes.get(name) == self.shapes[name]
+        name = pair.name
+        known = self.running is None or self.running.shapes.get(name) == pair.shape
         # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
-            return Treatment(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
-        return self._save(name, "its module is new in the fine-tune")
+            return replace(pair, way=Way.NONE, why=self.whys.get(name, "its place is not known"))
+        return self._save(pair, "its module is new in the fine-tune")
 
-    def _treat_known(self, running: Running, name: str, shape: tuple[int, ...]) -> Treatment:
+    def _treat_known(self, running: Running, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor by the type of its module in the running model."""
-        module, parameter = split_parameter(name)
+        (module, parameter), shape = split_parameter(pair.name), pair.shape
         known = running.modules.get(module)
         if known is None or not module:
-            return Treatment(way=Way.SAVED, in_place=True)
+            return replace(pair, way=Way.SAVED, in_place=True)
         if running.stacks and is_taken_for_an_expert(module) and len(shape) == 2:
-            return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
+            return replace(pair, way=Way.FACTORS, kind=Kind.LINEAR)
         if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
-            return Treatment(way=Way.FACTORS, kind=known.kind)
+            return replace(pair, way=Way.FACTORS, kind=known.kind)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
-            return Treatment(way=Way.NONE, why=STACKED)
-        return self._save(name, known.why if len(shape) > 1 else "")
+            return replace(pair, way=Way.NONE, why=STACKED)
+        return self._save(pair, known.why if len(shape) > 1 else "")
 
-    def _treat_by_rule(self, name: str, shape: tuple[int, ...]) -> Treatment:
+    def _treat_by_rule(self, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor by its name and shape, without a running model."""
+        name, shape = pair.name, pair.shape
         module, parameter = split_parameter(name)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
-            return Treatment(way=Way.NONE, why=STACKED)
+            return replace(pair, way=Way.NONE, why=STACKED)
         if parameter != WEIGHT or not module or len(shape) < 2:
-            return self._save(name)
+            return self._save(pair)
         model_type = str(self.config.get("model_type", ""))
         if is_read(module, self.shapes, model_type):
-            return self._save(name, "other modules read it")
+            return self._save(pair, "other modules read it")
         if may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
-            return Treatment(way=Way.SAVED, in_place=True, why=why)
+            return replace(pair, way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
-            return Treatment(way=Way.FACTORS, kind=kind_of(module, shape, model_type))
+            return replace(pair, way=Way.FACTORS, kind=kind_of(module, shape, model_type))
         if convolves(name, self.shapes, self.config):
-            return Treatment(way=Way.FACTORS, kind=Kind.CONVOLUTION)
-        return self._save(name, "whether it is a plain convolution is not known")
+            return replace(pair, way=Way.FACTORS, kind=Kind.CONVOLUTION)
+        return self._save(pair, "whether it is a plain convolution is not known")
 
-    def _save(self, name: str, why: str = "") -> Treatment:
+    def _save(self, pair: TensorPair, why: str = "") -> TensorPair:
         """Save a tensor whole: in place, if PEFT cannot replace its module by a copy.
 
         PEFT replaces every module whose name ends like that of the saved one, needs all its
         parameters, and replaces only one of two names of a module.
         """
-        module, parameter = split_parameter(name)
+        module, parameter = split_parameter(pair.name)
         if self.running is None:
             own = {
                 split_parameter(other)[1] for other in self.shapes if other.startswith(f"{module}.")
@@ -269,7 +296,7 @@ class Placement:
                 stored = {f"{module}.{own}" for own in known.parameters}
                 is_whole &= stored <= self.shapes.keys() and known.is_single
         is_alone = not any(one.endswith(module) and one != module for one in self.modules)
-        return Treatment(way=Way.SAVED, in_place=not (is_whole and is_alone), why=why)
+        return replace(pair, way=Way.SAVED, in_place=not (is_whole and is_alone), why=why)
 
 
 def _describes(running: Running, checkpoint: Checkpoint) -> bool:

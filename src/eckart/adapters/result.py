@@ -10,9 +10,8 @@ from typing import Final, final
 import numpy as np
 
 from eckart.adapters.layer import LayerFigures
-from eckart.adapters.placement import Way
+from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.settings import Document
-from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, adapter_bytes
 from eckart.engine.result import Grade

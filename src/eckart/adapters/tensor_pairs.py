@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextvars import copy_context
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar, final
 
-from eckart.adapters.placement import Placement, Way
+from eckart.adapters.placement import Placement, TensorPair, Way
 from eckart.adapters.settings import Patterns
 from eckart.checkpoints import Checkpoint
-from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import FormatError
 from eckart.threads import limited_threads, thread_count
@@ -108,43 +107,6 @@ def _shared_prefixes(names: Collection[str]) -> list[str]:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorPair:
-    """A tensor of the fine-tune, of the base, or of both.
-
-    Fields:
-        number: Number of the tensor among those of both checkpoints.
-        name: Name in the running model.
-        base: Name in the base checkpoint; None where that has no such tensor.
-        tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
-        shape: Shape in the fine-tune, or in the base if only that has it.
-        way, kind, in_place, why: The treatment of its change, if there is one.
-        resized: Whether the base has the tensor in another shape.
-    """
-
-    number: int = 0
-    name: str
-    base: str | None
-    tuned: str | None
-    shape: tuple[int, ...]
-    way: Way
-    kind: Kind | None = None
-    in_place: bool = False
-    why: str = ""
-    resized: bool = False
-
-    @property
-    def module(self) -> str:
-        """Name of the module that the tensor belongs to."""
-        return self.name.rpartition(".")[0]
-
-    @property
-    def has_delta(self) -> bool:
-        """Whether both checkpoints have the tensor in one shape, so that they can be subtracted."""
-        return self.base is not None and self.tuned is not None and not self.resized
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """Every tensor of both checkpoints, of which a table that is stored twice counts once."""
 
@@ -159,8 +121,6 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     Weights of linear layers, embeddings and convolutions become factors; biases and norms are
     small and keep their values; tables of another size, tables that are used twice, new heads and
     weights that PEFT cannot adapt are saved whole. Any other tensor is named with the reason.
-
-    The config of the fine-tune, else that of the base, describes the running model.
     """
     placement = Placement.of(base, tuned)
     before = {live: base.tensors[name].shape for live, name in placement.base.items()}
@@ -187,20 +147,20 @@ def _tensors(base: Checkpoint, matching: Matching, placement: Placement) -> Iter
     for ours, theirs in (*both, *((None, name) for name in matching.only_tuned)):
         shape, own = placement.shapes[theirs], None if ours is None else placement.base[ours]
         known = None if own is None else base.tensors[own].shape
-        yield TensorPair(
+        pair = TensorPair(
             name=theirs,
             base=own,
             tuned=placement.tuned[theirs],
             shape=shape,
             # tensors of two shapes cannot be subtracted, so these are saved whole
             resized=known is not None and shape != known,
-            **asdict(placement.treat(theirs, known)),
         )
+        yield placement.treat(pair, known)
     # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
         own, why = placement.base[ours], "its module is not in the fine-tune"
         shape = base.tensors[own].shape
-        yield TensorPair(name=ours, base=own, tuned=None, shape=shape, way=Way.NONE, why=why)
+        yield TensorPair(name=ours, base=own, tuned=None, shape=shape, why=why)
 
 
 StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]

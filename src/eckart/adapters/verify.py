@@ -13,8 +13,9 @@ from eckart.adapters.adapter_builder import is_input_table
 from eckart.adapters.alignment import Alignment, align
 from eckart.adapters.documents import read_report
 from eckart.adapters.model_pair import HEAD, Delta, digits, is_unchanged, open_pair, subtract
+from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Document, Patterns
-from eckart.adapters.tensor_pairs import StoredPair, TensorPair, cover, read_ahead
+from eckart.adapters.tensor_pairs import StoredPair, cover, read_ahead
 from eckart.arguments import as_path, check_number
 from eckart.arrays import FLOAT32, Array, rounding
 from eckart.checkpoints.peft import AdaptedLayer, matrix_shape, read_adapter
