@@ -21,9 +21,10 @@ from eckart.adapters.settings import FLOORS, LayerRanks, Patterns, Settings
 from eckart.adapters.tensor_pairs import Coverage, cover
 from eckart.arguments import as_path, check_flag, check_list
 from eckart.checkpoints import Checkpoint
-from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, portable, write_adapter
+from eckart.checkpoints.peft import Adapter, AdapterDType, portable, write_adapter
 from eckart.errors import EckartError, MatrixError, StorageError
-from eckart.files import check_output, whole_file
+from eckart.files import check_apart, check_output, whole_file
+from eckart.files.outputs import check_kind
 from eckart.progress import Watch, unwatched
 from eckart.ranks import byte_count
 from eckart.threads import limited_threads
@@ -175,7 +176,9 @@ def extract(
     sources = [as_path(base), as_path(tuned), settings.calibration]
     # before the checkpoints are opened, so that a wrong path costs no time
     check_output(target, force=forced, inputs=sources, is_folder=True)
-    work.check(sources)
+    # nor may the work lie over an input, or over files that eckart did not write
+    check_apart(work.folder, sources)
+    check_kind(work.folder, is_folder=True)
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
     calibration = settings.calibration and Calibration.of(settings.calibration, coverage)
@@ -203,9 +206,7 @@ def extract(
                 if ranks.is_shared:
                     records = share_budget(runner, records, budget, report)
             adapter, records = build_checked_adapter(runner, records)
-            left: tuple[LeftOut, ...] = ()
-            if settings.profile == "portable":
-                adapter, left = portable(adapter)
+            adapter, left = portable(adapter) if settings.profile == "portable" else (adapter, ())
             _check_layers(adapter, before, after)
             tensors = tuple(assess_records(records, adapter, left, settings.dtype))
             result = Extraction(

@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Final, final
 
 from eckart.adapters.calibrate import Calibration
-from eckart.adapters.layer import (
-    FactoredLayer,
-    LayerChange,
-    LayerFigures,
-    as_written,
-    finite,
-)
+from eckart.adapters.layer import FactoredLayer, LayerChange, LayerFigures, as_written, finite
 from eckart.adapters.model_pair import Delta, noise_edge, subtract
 from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.result import FIRST_STAGE, TensorRecord
@@ -30,16 +24,8 @@ from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import matrix_shape
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import ArgumentError, FormatError
-from eckart.files import (
-    beside,
-    check_apart,
-    named_path,
-    read_factor_file,
-    whole_file,
-    write_factors,
-    write_text,
-)
-from eckart.files.outputs import SIGNED, check_kind, strangers
+from eckart.files import beside, named_path, read_factor_file, whole_file, write_factors, write_text
+from eckart.files.outputs import SIGNED, strangers
 from eckart.files.outputs import UNFINISHED as SETTINGS
 from eckart.files.reading import read_object, refused
 from eckart.progress import Report
@@ -64,11 +50,6 @@ class ResumeStore:
     def beside(adapter: Path) -> "ResumeStore":
         """The store that belongs to the folder of an adapter."""
         return ResumeStore(beside(adapter, f"{named_path(adapter).name}.unfinished"))
-
-    def check(self, inputs: Sequence[Path | None]) -> None:
-        """Refuse a folder that holds an input of the job or files that eckart did not write."""
-        check_apart(self.folder, inputs)
-        check_kind(self.folder, is_folder=True)
 
     def begin(self, settings: Document, *, resume: bool, force: bool) -> None:
         """Make the folder, or check that an existing one belongs to the same job.

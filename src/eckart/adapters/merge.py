@@ -45,7 +45,6 @@ class MergePlan:
         layouts: Layouts of all tensors, those of the base first; shards are filled in this order.
         changes: Changes by name of the tensor; one that the base lacks is a replacement.
         config: Settings of `config.json` that differ from those of the base.
-        notes: Sentences that a user should read.
     """
 
     layouts: Mapping[str, TensorLayout]

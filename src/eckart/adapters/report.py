@@ -235,11 +235,7 @@ MISSING: Final = ("tensor", "share of the change", "why")
 
 
 def extract_page(document: Document) -> str:
-    """The HTML report of an extraction.
-
-    Returns:
-        A page that needs no other file: styles and script are inside.
-    """
+    """The HTML report of an extraction, which needs no other file: styles and script are inside."""
     layers = [one for one in document["tensors"] if one.get("rank")]
     # escaped, because names in notes come from the checkpoints
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
