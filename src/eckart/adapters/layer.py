@@ -96,7 +96,8 @@ class LayerFigures:
         rank = figures["rank"]  # a float, since `finite` made one of it
         if rank != int(rank) or rank > MOST_RANK:
             raise ValueError(f"its rank is {rank}")
-        return LayerFigures(**{**figures, "rank": int(rank)})
+        figures["rank"] = int(rank)
+        return LayerFigures(**figures)
 
 
 @final
