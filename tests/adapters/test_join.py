@@ -7,7 +7,7 @@ import pytest
 
 import market
 from adapters.samples import experts, layer, mixed
-from eckart.adapters.join_and_truncate import combine
+from eckart.adapters.join_and_truncate import check_weights, combine, resize_adapter
 from eckart.checkpoints.peft import Adapter, Kind, write_adapter
 from eckart.errors import ArgumentError, EckartError, MatrixError
 from tolerances import close, rounding
@@ -38,7 +38,7 @@ def test_layers_of_one_adapter_only_are_kept():
 def test_a_smaller_rank_is_the_best_of_the_sum():
     adapters = [Adapter(layers=[layer("a", (30, 20), 6, seed=seed)]) for seed in range(3)]
     W = sum(one.layers[0].factors.dense().astype(float) for one in adapters)
-    joined = combine(adapters, [1.0, 1.0, 1.0], rank=4)
+    joined = resize_adapter(combine(adapters, [1.0, 1.0, 1.0]), rank=4)
     assert joined.layers[0].rank == 4
     error = np.linalg.norm(W - joined.layers[0].factors.dense())
     assert error <= market.optimum(W, 4) + rounding(W, 8, np.float32)
@@ -82,9 +82,6 @@ def test_saved_values_that_agree_are_kept_where_the_weights_add_up_to_one():
         ),
         ({"layers": [layer("q", (5, 5))]}, [1.0, 1.0], "shapes-differ", "'q' is linear"),
         ({"layers": [layer("q", kind=Kind.EMBEDDING)]}, [1.0, 1.0], "shapes-differ", "embedding"),
-        ({}, [1.0], "lengths-differ", "1 weights for 2"),
-        ({}, [1.0, np.nan], "bad-weights", "nan"),
-        ({}, [0.0, 0.0], "bad-weights", "0, 0"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(second, weights, code, words):
@@ -95,9 +92,23 @@ def test_what_cannot_be_joined_is_refused(second, weights, code, words):
     assert error.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("weights", "code", "words"),
+    [
+        ([1.0], "lengths-differ", "1 weights for 2"),
+        ([1.0, np.nan], "bad-weights", "nan"),
+        ([0.0, 0.0], "bad-weights", "0, 0"),
+    ],
+)
+def test_weights_are_finite_and_one_for_each_adapter(weights, code, words):
+    with pytest.raises(ArgumentError, match=words) as error:
+        check_weights(2, weights)
+    assert error.value.code == code
+
+
 def test_a_rank_below_one_is_refused():
     with pytest.raises(ArgumentError):
-        combine([Adapter(layers=[layer()])], [1.0], rank=0)
+        resize_adapter(combine([Adapter(layers=[layer()])], [1.0]), rank=0)
 
 
 def test_joined_experts_can_be_stacked(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.architectures import CASES
 from eckart.adapters import placement
-from eckart.adapters.placement import Placement, Way
+from eckart.adapters.placement import Placement, TensorPair, Way
 from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.running import is_table
 from eckart.checkpoints.running_builder import running_model
@@ -40,9 +40,10 @@ def test_by_rules_no_layer_is_factored_that_cannot_be(name, tmp_path, monkeypatc
     """Rules may save whole what could be factored; never the other way round."""
     known, guessed = placements(name, tmp_path, monkeypatch)
     for tensor, shape in guessed.shapes.items():
-        mine = guessed.treat(tensor, shape)
+        pair = TensorPair(name=tensor, base=tensor, tuned=tensor, shape=shape)
+        mine = guessed.treat(pair, shape)
         if mine.way is Way.FACTORS:
-            theirs = known.treat(tensor, shape)
+            theirs = known.treat(pair, shape)
             assert (theirs.way, theirs.kind) == (mine.way, mine.kind), tensor
 
 

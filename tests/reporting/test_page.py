@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eckart
-from eckart.factor.factor import Factoring, RankChoice, factor_parts
+from eckart.factor.factor import Factoring, factor_parts
 from eckart.factor.report import factor_page
 from eckart.files import Part
 from eckart.matrices import Dense
@@ -21,9 +21,7 @@ ARTICLE = np.array([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]])
 def factoring(tmp_path: Path, source: str = "W.csv", names: tuple[str, ...] = ("",), **arguments):
     parts = tuple(Part(name=name, matrix=Dense(ARTICLE)) for name in names)
     output = tmp_path / "f.npz"
-    return factor_parts(
-        parts, Path(source), output, RankChoice(rank=2), command="eckart factor", **arguments
-    )
+    return factor_parts(parts, Path(source), output, rank=2, command="eckart factor", **arguments)
 
 
 @pytest.fixture
@@ -202,7 +200,7 @@ def test_a_tall_thin_matrix_and_a_zero_matrix_are_drawn(tmp_path):
     for place, W in enumerate((np.arange(600.0).reshape(600, 1), np.zeros((3, 5)))):
         result = factor_parts(
             (Part(name="", matrix=Dense(W)),), Path("W.npy"), tmp_path / f"{place}.npz",
-            RankChoice(rank=1), solver=eckart.GradientDescent(),
+            rank=1, solver=eckart.GradientDescent(),
         )  # fmt: skip
         assert "</html>" in factor_page(result.report_document())
 

@@ -8,7 +8,7 @@ import pytest
 
 from eckart import GradientDescent, LowRankRecommender
 from eckart.factor.compare import compare_solvers
-from eckart.factor.factor import RankChoice, factor_parts
+from eckart.factor.factor import factor_parts
 from eckart.files import read_parts, write_matrices
 from eckart.matrices import Dense
 from eckart.recommend.top import write_top
@@ -66,7 +66,7 @@ def test_factoring_reports_every_epoch_with_its_loss(matrix, tmp_path):
         read_parts(matrix).parts,
         matrix,
         tmp_path / "out.npz",
-        RankChoice(rank=2),
+        rank=2,
         solver=solver,
         watch=watched,
     )

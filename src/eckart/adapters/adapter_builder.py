@@ -82,11 +82,8 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
         Reads biases and saved values; factors are read when the adapter is written.
     """
     placement = runner.coverage.placement
-    ranks = {
-        one.pair.module: one.figures.rank
-        for one in records
-        if one.figures is not None and one.figures.rank
-    }
+    figures = {one.pair.module: one.figures for one in records if one.figures}
+    ranks = {module: one.rank for module, one in figures.items() if one.rank}
     factored = {one.pair.module: one for one in records if one.pair.way is Way.FACTORS}
     for group in uniform_groups(factored):
         most = max(ranks.get(module, 0) for module in group)
@@ -96,9 +93,19 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
         ranks = _one_of_zeros(records)
     chosen = tuple(factored[module] for module in factored if module in ranks)
     kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
-    base_biases, tuned_biases = _biases(runner, records, ranks)
+    # biases that changed or belong to an adapted layer
+    needed = [
+        one.pair
+        for one in records
+        if one.pair.way is Way.BIAS and (one.delta_norm or one.pair.module in ranks)
+    ]
     experts = _has_experts(runner.tuned) or _has_experts(runner.base)
-    biases = compare_biases(kinds, base_biases, tuned_biases, experts=experts)
+    biases = compare_biases(
+        kinds,
+        {pair.name: runner.base.read(pair.base) for pair in needed if pair.base},
+        {pair.name: runner.tuned.read(pair.tuned) for pair in needed if pair.tuned},
+        experts=experts,
+    )
     saved = {**_saved(runner.tuned, records, tied=placement.is_ensured), **biases.saved}
     in_place = {one.pair.name for one in records if one.pair.in_place}
     return Adapter(
@@ -123,21 +130,6 @@ def _one_of_zeros(records: Sequence[TensorRecord]) -> dict[str, int]:
     if not layers or not any(one.delta_norm != 0 for one in values):
         return {}
     return {records[min(layers)[-1]].pair.module: 1}
-
-
-def _biases(
-    runner: LayerRunner, records: Sequence[TensorRecord], ranks: Mapping[str, int]
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Biases of the base and the fine-tune that changed or belong to an adapted layer."""
-    before: dict[str, Array] = {}
-    after: dict[str, Array] = {}
-    for one in records:
-        pair = one.pair
-        needed = one.delta_norm or pair.module in ranks
-        if pair.way is Way.BIAS and needed and pair.base and pair.tuned:
-            before[pair.name] = runner.base.read(pair.base)
-            after[pair.name] = runner.tuned.read(pair.tuned)
-    return before, after
 
 
 def _saved(tuned: Checkpoint, records: Sequence[TensorRecord], *, tied: bool) -> dict[str, Tensor]:
@@ -192,9 +184,6 @@ def build_checked_adapter(
 
     A tensor whose factors PEFT does not load is saved whole, and left out if that fails too.
     Nothing is checked without the running model or PEFT, or if the settings leave the check out.
-
-    Cost:
-        The cost of `build_adapter` and `unattached`.
     """
     placement = runner.coverage.placement
     running = placement.running if runner.settings.check and can_attach() else None

@@ -55,12 +55,12 @@ def align(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     outputs). The shape of the tensor in the model tells; for a square weight the type of the model
     does; where that is unknown, the setting that the adapter has for all its layers decides.
     """
-    names, prefix = _names(adapter, shapes, placement)
-    model_type = str(placement.config.get("model_type", ""))
-    weights = _once_each(adapter, placement)
     changes = {
         f"{layer.module}.{BIAS}": layer.bias for layer in adapter.layers if layer.bias is not None
     }
+    names, prefix = _names(adapter, changes, shapes, placement)
+    model_type = str(placement.config.get("model_type", ""))
+    weights = _once_each(adapter, placement)
     layers: dict[str, AdaptedLayer] = {}
     biases: dict[str, Array] = {}
     misfits: list[str] = []
@@ -93,14 +93,11 @@ def align(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
 
 
 def _names(
-    adapter: Adapter, shapes: Shapes, placement: Placement
+    adapter: Adapter, biases: Mapping[str, Array], shapes: Shapes, placement: Placement
 ) -> tuple[Mapping[str, str], str | None]:
     """The stored tensor of each parameter of the adapter, and a sentence about the matching."""
     wanted = {f"{layer.module}.{WEIGHT}": layer.shape for layer in adapter.layers}
-    for layer in adapter.layers:
-        if layer.bias is not None:
-            wanted[f"{layer.module}.{BIAS}"] = layer.bias.shape
-    wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
+    wanted |= {name: values.shape for name, values in {**biases, **adapter.saved}.items()}
     # a checkpoint of Mixtral names its tensors otherwise than the model that PEFT trains
     ours = {live_name(use.name): name for name, use in placement.uses(shapes).items()}
     shared = {name: group for group in placement.ties for name in group}

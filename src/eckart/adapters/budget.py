@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from typing import Final, final
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from eckart.adapters.layer_runner import LayerRunner
 from eckart.adapters.model_pair import open_pair
-from eckart.adapters.placement import Way
+from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.result import TensorRecord
 from eckart.adapters.settings import Document, LayerRanks, Settings
-from eckart.adapters.tensor_pairs import TensorPair, cover
+from eckart.adapters.tensor_pairs import cover
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import AdapterDType, adapter_bytes, matrix_shape, uniform_groups
@@ -29,8 +30,6 @@ class LayerDemand:
     """The demand of one layer on a budget.
 
     Fields:
-        module: Name of the module.
-        shape: Shape of its weight.
         gains: Fall of the squared error with each further column, descending; empty for an
             unchanged expert, which is padded with zeros to the rank of the others.
         least: Smallest number of columns that the layer gets, if it has as many.
@@ -83,7 +82,7 @@ def share_out(
         )
     open_ones = {module: one for module, one in known.items() if module not in ranks}
     experts = uniform_groups(open_ones)
-    stacked = {module for group in experts for module in group}
+    stacked = set(chain(*experts))
     groups = [[one] for module, one in open_ones.items() if module not in stacked]
     groups += [[open_ones[module] for module in group] for group in experts]
     chosen = allocate(
@@ -114,8 +113,6 @@ def _summed(group: list[LayerDemand]) -> Array:
     return total
 
 
-FINAL_STAGE: Final = "final"
-"""Stage of the factors at the ranks that a budget gives."""
 ROOM: Final = 4
 """Columns factored at first, as a multiple of the uniform rank that the budget would buy."""
 FEWEST: Final = 16
@@ -124,19 +121,11 @@ ROUNDS: Final = 6
 """Most rounds in which layers that use all their columns are factored again, twice as wide."""
 
 
-def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoint) -> int:
-    """The bytes that all factors may take; a ratio is a share of the weights that become them.
-
-    They are 0 for a rule that looks at one layer at a time.
-    """
-    if ranks.budget is not None:
-        return ranks.budget
-    stored = sum(
-        tuned.tensors[pair.tuned].nbytes
-        for pair in pairs
-        if pair.way is Way.FACTORS and pair.tuned is not None
+def stored_bytes(tuned: Checkpoint, pairs: Iterable[TensorPair], *ways: Way) -> int:
+    """The bytes of the tensors of the fine-tune whose change is taken in by these ways."""
+    return sum(
+        tuned.tensors[p.tuned].nbytes for p in pairs if p.way in ways and p.tuned is not None
     )
-    return int((ranks.ratio or 0.0) * stored)
 
 
 def first_columns(settings: Settings, pairs: Sequence[TensorPair], budget: int) -> dict[str, int]:
@@ -166,50 +155,50 @@ def share_budget(
     again with twice as many, until no share reaches its limit. Each round depends only on the
     results of earlier rounds, so that a resumed job comes to the same ranks.
     """
-    known, shares, ranks = list(records), dict[int, int](), runner.settings.ranks
+    known, shares, ranks = list(records), dict[str, int](), runner.settings.ranks
     for number in range(ROUNDS):
         shares = _shares(runner, known, budget)
         wider = {
-            one.number: columns
+            one.pair.module: columns
             for one in known
-            if one.number in shares and (columns := _more_columns(one, shares[one.number], ranks))
+            if one.figures and (columns := _more_columns(one, shares[one.pair.module], ranks))
         }
         if not wider:
             break
         # each round has its own stage, so that a resumed job finds the files of all rounds
         known = _at(runner, known, wider, f"round-{number + 1}", report)
-    return _at(runner, known, shares, FINAL_STAGE, report)
+    return _at(runner, known, shares, "final", report)
 
 
 def _at(
     runner: LayerRunner,
     records: Sequence[TensorRecord],
-    ranks: dict[int, int],
+    ranks: dict[str, int],
     stage: str,
     report: Report,
 ) -> list[TensorRecord]:
-    """The records with some layers at other ranks, for which the tensors are read again."""
+    """The records with some layers at other ranks, for which their tensors are read again."""
     changing = [
         one
         for one in records
-        if one.figures and ranks.get(one.number, one.figures.rank) != one.figures.rank
+        if one.figures and ranks.get(one.pair.module, one.figures.rank) != one.figures.rank
     ]
-    done = {one.number: runner.at_stage(one, stage, ranks[one.number]) for one in changing}
-    missing = [one for one in changing if done[one.number] is None]
+    done = {
+        one.pair.number: runner.at_stage(one, stage, ranks[one.pair.module]) for one in changing
+    }
+    missing = [one for one in changing if done[one.pair.number] is None]
     for one in runner.resize(missing, ranks, stage):
-        done[one.number] = one
+        done[one.pair.number] = one
         report(0, said=one.pair.name)  # its entries were counted when it was read first
-    return [done.get(one.number) or one for one in records]
+    return [done.get(one.pair.number) or one for one in records]
 
 
-def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[int, int]:
-    """The rank of each changed layer by its number; stacked experts pay for unchanged ones."""
+def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[str, int]:
+    """The rank of each changed layer by module; stacked experts pay for unchanged ones."""
     ranks = runner.settings.ranks
     typical = runner.calibration.typical() if runner.calibration else 1.0
     layers = [one for one in records if one.pair.way is Way.FACTORS]
-    stacked = {
-        module for group in uniform_groups(one.pair.module for one in layers) for module in group
-    }
+    stacked = set(chain(*uniform_groups(one.pair.module for one in layers)))
     demands = [
         LayerDemand(
             module=one.pair.module,
@@ -221,10 +210,8 @@ def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -
         for one in layers
         if one.figures is not None or one.pair.module in stacked
     ]
-    shares = share_out(
-        demands, budget, runner.settings.dtype, multiple=ranks.multiple, most=ranks.most
-    )
-    return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
+    dtype = runner.settings.dtype
+    return share_out(demands, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 
 def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
@@ -236,10 +223,15 @@ def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     if figures is None:
         return np.zeros(0)
     scale = typical if figures.weighted_error is None else 1.0
-    if ranks.relative and figures.weight_norm:
-        # gains are squared errors, so relative ones are divided by ‖W‖²
-        scale /= figures.weight_norm**2
-    return scale * np.square(np.array(figures.spectrum.leading))
+    return gains(np.array(figures.spectrum.leading), ranks, figures.weight_norm, scale)
+
+
+def gains(values: Array, ranks: LayerRanks, weight_norm: float, scale: float = 1.0) -> Array:
+    """The fall of the squared error with each column, times a scale, from the singular values."""
+    # gains are squared errors, so relative ones are divided by ‖W‖²
+    if ranks.relative and weight_norm:
+        scale /= weight_norm**2
+    return scale * np.square(values)
 
 
 def _more_columns(record: TensorRecord, share: int, ranks: LayerRanks) -> int:
@@ -262,81 +254,52 @@ SVD_CUBES: Final = 30
 """Operations of a full singular value decomposition of an n × n matrix, in units of n³."""
 SPEED_TEST_ROWS: Final = 1024
 """Rows and columns of the matrices whose product measures the speed of the machine."""
-MEGABYTE: Final = 2**20
 READ_BYTES_PER_SECOND: Final = 1e9
 """Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceEstimate:
-    """The resources that an extraction would take.
-
-    Fields:
-        layers: Number of layers that would become factors if all of them have changed.
-        read_bytes: Bytes of both checkpoints.
-        adapter_bytes: Bytes of the adapter at most; a guess if ranks depend on singular values.
-        is_guess: Whether `adapter_bytes` is a guess.
-        disk_bytes: Bytes on disk while it runs: the unfinished work and the adapter.
-        memory_bytes: Peak of the memory.
-        seconds: Approximate time on this machine under its present load.
-    """
-
-    layers: int
-    read_bytes: int
-    adapter_bytes: int
-    is_guess: bool
-    disk_bytes: int
-    memory_bytes: int
-    seconds: float
-
-    def to_dict(self) -> Document:
-        """The fields as plain numbers."""
-        return asdict(self)
-
-
 def estimate_resources(
     base: str | PathLike[str], tuned: str | PathLike[str], settings: Settings
-) -> ResourceEstimate:
+) -> Document:
     """Estimate the bytes, memory and time of an extraction from the headers of both checkpoints.
+
+    Returns:
+        The number of `layers` that become factors if all of them have changed; `read_bytes` of both
+        checkpoints; `adapter_bytes` at most, or a guess (`is_guess`) if ranks depend on singular
+        values; `disk_bytes` of the unfinished work and the adapter; `memory_bytes` at the peak; and
+        the `seconds` on this machine under its present load.
 
     Cost:
         Reads headers, and multiplies two small matrices for a tenth of a second.
     """
     before, after = open_pair(base, tuned)
-    coverage = cover(before, after, settings.patterns)
-    pairs = coverage.tensors
+    pairs = cover(before, after, settings.patterns).tensors
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
     ranks, dtype = settings.ranks, settings.dtype
-    whole = sum(
-        after.tensors[pair.tuned].nbytes
-        for pair in pairs
-        if pair.way in (Way.SAVED, Way.BIAS) and pair.tuned is not None
-    )
-    columns: list[int] = []
+    whole = stored_bytes(after, pairs, Way.SAVED, Way.BIAS)
+    wanted = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
+    ranked: list[tuple[TensorPair, int]] = []
     for pair in layers:
         own = ranks.override(pair.module)
-        rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
-        rank = rank if own is None else own
-        columns.append(ranks.limit(pair.module, rank, matrix_shape(pair.shape)))
-    ranked = list(zip(layers, columns, strict=True))
+        rank = wanted if own is None else own
+        ranked.append((pair, ranks.limit(pair.module, rank, matrix_shape(pair.shape))))
     factors = sum(adapter_bytes(pair.shape, rank, dtype) for pair, rank in ranked)
     if ranks.is_shared:
-        factors = budget_bytes(ranks, pairs, after)
+        factors = ranks.budget_bytes(stored_bytes(after, pairs, Way.FACTORS))
     # unfinished work is kept in float32
     unfinished = sum(adapter_bytes(pair.shape, rank) for pair, rank in ranked)
     stored = before.nbytes + after.nbytes
     largest = max((int(np.prod(pair.shape)) for pair in layers), default=0)
     sizes = before.largest().nbytes + after.largest().nbytes
-    return ResourceEstimate(
-        layers=len(layers),
-        read_bytes=stored,
-        adapter_bytes=factors + whole,
-        is_guess=not ranks.is_shared and not isinstance(ranks.rank, int),
-        disk_bytes=unfinished + factors + whole,
-        memory_bytes=2 * sizes + 6 * largest + 200 * MEGABYTE,
-        seconds=stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
-    )
+    return {
+        "layers": len(layers),
+        "read_bytes": stored,
+        "adapter_bytes": factors + whole,
+        "is_guess": not ranks.is_shared and not isinstance(ranks.rank, int),
+        "disk_bytes": unfinished + factors + whole,
+        "memory_bytes": 2 * sizes + 6 * largest + 200 * 2**20,
+        "seconds": stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
+    }
 
 
 def _operations(layers: Sequence[tuple[TensorPair, int]]) -> float:

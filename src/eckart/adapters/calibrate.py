@@ -15,8 +15,9 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.adapters.model_pair import open_weights
+from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Patterns
-from eckart.adapters.tensor_pairs import Coverage, TensorPair
+from eckart.adapters.tensor_pairs import Coverage
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.checkpoints import (
     Checkpoint,
@@ -42,11 +43,7 @@ WEIGHED: Final = (Kind.LINEAR, Kind.TRANSPOSED)
 @final
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Second moments G = XᵀX / count of the inputs X of layers, by module.
-
-    Fields:
-        file: Opened safetensors file with a tensor of shape (inputs, inputs) for each module.
-    """
+    """Second moments G = XᵀX / count of the inputs X of layers, in a file by module."""
 
     file: Checkpoint
 
@@ -112,14 +109,7 @@ because a tokenizer would encode all of it first."""
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """The result of `calibrate`.
-
-    Fields:
-        layers: Number of layers whose inputs were measured.
-        tokens: Number of tokens that went through the model.
-        file: Path of the file that was written.
-        seconds: Duration of the whole job.
-    """
+    """The result of `calibrate`: counts of measured layers and of tokens through the model."""
 
     layers: int
     tokens: int

@@ -14,9 +14,9 @@ from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
     WEIGHTS,
-    force_option,
     json_option,
     output_option,
+    overwriting_options,
     quiet_option,
     threads_option,
     writing_options,
@@ -36,9 +36,7 @@ from eckart.threads import limited_threads
     help="Most tokens of a text.",
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Take only modules that match.")
-@force_option
-@json_option
-@quiet_option
+@overwriting_options
 def calibrate(
     model: Path, texts: Path, output: Path | None, as_json: bool, quiet: bool, **options: Any
 ) -> int:
@@ -171,13 +169,7 @@ def _write(
 @quiet_option
 @threads_option
 def verify(
-    adapter: Path,
-    base: Path,
-    tuned: Path,
-    tolerance: float | None,
-    as_json: bool,
-    quiet: bool,
-    threads: int | None,
+    adapter: Path, base: Path, tuned: Path, as_json: bool, quiet: bool, **options: Any
 ) -> int:
     """Compare the adapter in a folder, eckart's or PEFT's, with the change from BASE to TUNED.
 
@@ -186,10 +178,9 @@ def verify(
     """
     from eckart.adapters.verify import verify_adapter
 
-    with limited_threads(threads):
-        result = verify_adapter(
-            adapter, base, tuned, tolerance=tolerance, watch=console.watching(quiet=quiet)
-        )
+    watch, tolerance = console.watching(quiet=quiet), options["tolerance"]
+    with limited_threads(options["threads"]):
+        result = verify_adapter(adapter, base, tuned, tolerance=tolerance, watch=watch)
     console.notes(result.notes, quiet=quiet)
     document = result.to_dict()
     if as_json:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
-from eckart.adapters.budget import LayerDemand, share_out
+from eckart.adapters.budget import LayerDemand, gains, share_out
 from eckart.adapters.documents import read_report, write_documents
-from eckart.adapters.join_and_truncate import least_columns, with_ranks
+from eckart.adapters.join_and_truncate import with_ranks
 from eckart.adapters.layer import as_written
 from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, LayerRanks
 from eckart.arrays import FLOAT64, Array
@@ -28,20 +28,11 @@ from eckart.checkpoints.peft import (
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.files import check_output, whole_file
 
-NOTE: Final = "Cut from {name}: the errors follow from its spectra and were not measured again."
-"""Sentence that the report of the smaller adapter adds to the notes of the larger one."""
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """A layer of the stored adapter with the figures of its extraction.
-
-    Fields:
-        layer: The layer as the adapter stores it.
-        values: Singular values of its B·A, descending.
-        figures: The entry of the layer in the report of the extraction.
-    """
+    """A stored layer, the singular values of its B·A, and the figures of its extraction."""
 
     layer: AdaptedLayer
     values: Array
@@ -59,8 +50,8 @@ class _Known:
 
     @property
     def least(self) -> int:
-        """The smallest rank that the layer can be cut to."""
-        return least_columns(self.layer, is_expert=False)
+        """The smallest rank: a changed bias is stored with its layer, so that keeps one column."""
+        return int(self.layer.bias is not None)
 
     def error(self, rank: int) -> float:
         """‖ΔW − B·A‖ at a smaller rank, from the recorded error and the dropped singular values."""
@@ -105,11 +96,12 @@ def extract_again(
         known = _known(stored, report, adapter)
         smaller = with_ranks(stored, _ranks(known, ranks, dtype))
         document = _document(report, known, smaller, dtype)
+        note = "the errors follow from its spectra and were not measured again."
         document |= {
             "folder": str(out),
             "command": command,
             "seconds": time.perf_counter() - began,
-            "notes": [*report["notes"], NOTE.format(name=adapter.name)],
+            "notes": [*report["notes"], f"Cut from {adapter.name}: {note}"],
         }
         write_adapter(temporary, smaller, dtype)
         write_documents(document, temporary)
@@ -118,21 +110,17 @@ def extract_again(
 
 def _known(stored: Adapter, report: Document, path: Path) -> dict[str, _Known]:
     figures = {one["name"]: one for one in report["tensors"]}
-    lost = next(
-        (x.module for x in stored.layers if "relative_error" not in figures.get(x.module, {})), None
-    )
-    if lost is not None:
-        raise FormatError(
-            f"The report in {path} does not know the layer '{lost}'.",
-            hint="Extract from the models again.",
-            code="no-report",
-        )
-    return {
-        one.module: _Known(
-            layer=one, values=one.factors.singular_values(), figures=figures[one.module]
-        )
-        for one in stored.layers
-    }
+    known: dict[str, _Known] = {}
+    for one in stored.layers:
+        own, values = figures.get(one.module, {}), one.factors.singular_values()
+        if "relative_error" not in own:
+            raise FormatError(
+                f"The report in {path} does not know the layer '{one.module}'.",
+                hint="Extract from the models again.",
+                code="no-report",
+            )
+        known[one.module] = _Known(layer=one, values=values, figures=own)
+    return known
 
 
 def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
@@ -158,7 +146,6 @@ def _rank(one: _Known, ranks: LayerRanks) -> int:
     if own is not None:
         return own
     wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
-    # a changed bias is stored with its layer, so that keeps one column
     return max(ranks.limit(module, wanted, matrix_shape(one.layer.shape)), one.least)
 
 
@@ -182,20 +169,17 @@ def _share_budget(
     """The ranks within a budget; a ratio is a share of the bytes of the layers in float32."""
     # the report does not tell in which dtype the models were stored
     whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
-    budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
-    demands: list[LayerDemand] = []
-    for module, one in known.items():
-        # gains are squared errors, so relative ones are divided by ‖W‖²
-        scale = 1 / one.weight_norm**2 if ranks.relative and one.weight_norm else 1.0
-        demands.append(
-            LayerDemand(
-                module=module,
-                shape=one.layer.shape,
-                gains=scale * np.square(one.values.astype(FLOAT64)),
-                least=max(ranks.least, one.least),
-                fixed=ranks.override(module),
-            )
+    demands = [
+        LayerDemand(
+            module=module,
+            shape=one.layer.shape,
+            gains=gains(one.values.astype(FLOAT64), ranks, one.weight_norm),
+            least=max(ranks.least, one.least),
+            fixed=ranks.override(module),
         )
+        for module, one in known.items()
+    ]
+    budget = ranks.budget_bytes(whole)
     return share_out(demands, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 

@@ -90,19 +90,17 @@ REPORT: Final = "report.json"
 """Name of the file of figures beside an adapter."""
 PAGE: Final = "report.html"
 """Name of the page beside an adapter."""
-README: Final = "README.md"
-"""Name of the model card beside an adapter."""
 MOST_ROWS: Final = 40
 """Rows of a table in the README; the page and the report hold all of them."""
 
 
 def write_documents(document: Document, folder: Path) -> None:
     """Write the report, its page and the README beside an adapter."""
-    from eckart.adapters.report import extract_page  # imports plotly, which takes long to load
+    from eckart.adapters import report  # imports plotly, which takes long to load
 
     write_text(folder / REPORT, json.dumps(document, allow_nan=False))
-    write_text(folder / PAGE, extract_page(document))
-    write_text(folder / README, _readme(document))
+    write_text(folder / PAGE, report.extract_page(document))
+    write_text(folder / "README.md", _readme(document))
 
 
 def read_report(folder: Path) -> Document | None:
@@ -117,14 +115,7 @@ def read_report(folder: Path) -> Document | None:
 
 
 def _readme(document: Document) -> str:
-    from eckart.adapters.report import (
-        MISSING,
-        MOST_MISSING,
-        extract_table,
-        extract_verdict,
-        layer_rows,
-        missing_rows,
-    )
+    from eckart.adapters import report
 
     settings = document["settings"]
     base = settings["base_name"]
@@ -141,7 +132,7 @@ def _readme(document: Document) -> str:
         "",
         "# A low-rank adapter extracted from a fine-tune",
         "",
-        f"For every layer W_tuned − W_base ≈ B·A. {extract_verdict(document)}",
+        f"For every layer W_tuned − W_base ≈ B·A. {report.extract_verdict(document)}",
         "",
         *(f"{note}\n" for note in document["notes"]),
         "```python",
@@ -149,7 +140,7 @@ def _readme(document: Document) -> str:
         f"model = PeftModel.from_pretrained(base, {own!r})  # base: {base or 'as loaded'}",
         "```",
         "",
-        *_grid(("", ""), extract_table(document)),
+        *_grid(("", ""), report.extract_table(document)),
         "",
         "Made with:",
         "",
@@ -157,36 +148,26 @@ def _readme(document: Document) -> str:
         document["command"] or "eckart.extract_adapter(…)",
         "```",
         "",
-        *_caveats(settings),
+        "Errors are of the weights, measured with the factors as they are stored; "
+        "what a task makes of them is for the task to say.",
+        "It has linear layers of one rank only, as vLLM and llama.cpp want it."
+        if settings["profile"] == "portable"
+        else "Ranks may differ between layers, which PEFT reads and vLLM and llama.cpp do not; "
+        "`--profile portable` makes one for them.",
         "",
         "## Layers",
         "",
         *_grid(
             ("layer", "rank", "relative error", "best possible"),
-            [(row[0], row[2], row[3], row[4]) for row in layer_rows(document)][:MOST_ROWS],
+            [(row[0], row[2], row[3], row[4]) for row in report.layer_rows(document)][:MOST_ROWS],
         ),
         "",
         f"All of them are in `{PAGE}` and `{REPORT}`.",
     ]
-    missing = missing_rows(document, MOST_MISSING)[:MOST_ROWS]
+    missing = report.missing_rows(document, report.MOST_MISSING)[:MOST_ROWS]
     if missing:
-        lines += ["", "## Not covered", "", *_grid(MISSING, missing)]
+        lines += ["", "## Not covered", "", *_grid(report.MISSING, missing)]
     return "\n".join(lines) + "\n"
-
-
-def _caveats(settings: Document) -> list[str]:
-    said = [
-        "Errors are of the weights, measured with the factors as they are stored; "
-        "what a task makes of them is for the task to say."
-    ]
-    if settings["profile"] == "portable":
-        said.append("It has linear layers of one rank only, as vLLM and llama.cpp want it.")
-    else:
-        said.append(
-            "Ranks may differ between layers, which PEFT reads and vLLM and llama.cpp do not; "
-            "`--profile portable` makes one for them."
-        )
-    return said
 
 
 def _grid(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

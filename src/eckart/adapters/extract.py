@@ -1,33 +1,33 @@
 """Extracting an adapter from a base model and its fine-tune."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from eckart.adapters.adapter_builder import build_checked_adapter, forward_note
-from eckart.adapters.budget import budget_bytes, first_columns, share_budget
+from eckart.adapters.budget import first_columns, share_budget, stored_bytes
 from eckart.adapters.calibrate import Calibration
 from eckart.adapters.documents import write_documents
 from eckart.adapters.layer_runner import LayerRunner, ResumeStore
 from eckart.adapters.model_pair import open_pair
+from eckart.adapters.placement import Way
 from eckart.adapters.result import Extraction, assess_records, size_curve
 from eckart.adapters.settings import FLOORS, LayerRanks, Patterns, Settings
 from eckart.adapters.tensor_pairs import Coverage, cover
 from eckart.arguments import as_path, check_flag, check_list
 from eckart.checkpoints import Checkpoint
-from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, portable, write_adapter
+from eckart.checkpoints.peft import Adapter, AdapterDType, portable, write_adapter
 from eckart.errors import EckartError, MatrixError, StorageError
-from eckart.files import check_output, whole_file
+from eckart.files import check_apart, check_output, whole_file
+from eckart.files.outputs import check_kind
 from eckart.progress import Watch, unwatched
 from eckart.ranks import byte_count
 from eckart.threads import limited_threads
-
-OnTensor: TypeAlias = Callable[[str, int], None]
-"""A function that is called with the name and the number of entries of each finished tensor."""
 
 
 def extract_adapter(
@@ -56,7 +56,7 @@ def extract_adapter(
     check_forward: bool = False,
     resume: bool = False,
     force: bool = False,
-    on_tensor: OnTensor | None = None,
+    on_tensor: Callable[[str, int], None] | None = None,
     command: str = "",
 ) -> Extraction:
     """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
@@ -110,20 +110,19 @@ def extract_adapter(
         Reads both checkpoints once; a budget reads each layer again whose rank it changes. Memory
         of at most four times the stored bytes of the largest pair, and some hundred megabytes.
     """
-    ranks = LayerRanks(
-        rank=rank,
-        tolerance=tolerance,
-        budget=None if budget is None else byte_count(budget),
-        ratio=ratio,
-        of=tolerance_of,
-        relative=relative,
-        overrides={} if overrides is None else overrides,
-        least=least,
-        most=most,
-        multiple=multiple,
-    )
     settings = Settings(
-        ranks=ranks,
+        ranks=LayerRanks(
+            rank=rank,
+            tolerance=tolerance,
+            budget=None if budget is None else byte_count(budget),
+            ratio=ratio,
+            of=tolerance_of,
+            relative=relative,
+            overrides={} if overrides is None else overrides,
+            least=least,
+            most=most,
+            multiple=multiple,
+        ),
         patterns=Patterns(
             include=tuple(check_list("patterns to include", include)),
             exclude=tuple(check_list("patterns to exclude", exclude)),
@@ -148,7 +147,7 @@ def extract_adapter(
     )
 
 
-def _calling(on_tensor: OnTensor) -> Watch:
+def _calling(on_tensor: Callable[[str, int], None]) -> Watch:
     """Return the `Watch` that calls `on_tensor`."""
 
     def report(advance: int, /, *, loss: float | None = None, said: str = "") -> None:  # noqa: ARG001 a tensor has no loss
@@ -177,7 +176,9 @@ def extract(
     sources = [as_path(base), as_path(tuned), settings.calibration]
     # before the checkpoints are opened, so that a wrong path costs no time
     check_output(target, force=forced, inputs=sources, is_folder=True)
-    work.check(sources)
+    # nor may the work lie over an input, or over files that eckart did not write
+    check_apart(work.folder, sources)
+    check_kind(work.folder, is_folder=True)
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
     calibration = settings.calibration and Calibration.of(settings.calibration, coverage)
@@ -186,7 +187,7 @@ def extract(
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
     ranks, placement = settings.ranks, coverage.placement
-    budget = budget_bytes(ranks, coverage.tensors, after)
+    budget = ranks.budget_bytes(stored_bytes(after, coverage.tensors, Way.FACTORS))
     runner = LayerRunner(
         base=before,
         tuned=after,
@@ -199,14 +200,13 @@ def extract(
     with whole_file(target, force=forced) as place:
         work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
         with _kept_for_later(work):
-            with watch("Extracting", runner.entries()) as report:
+            entries = sum(math.prod(pair.shape) for pair in coverage.tensors)
+            with watch("Extracting", entries) as report:
                 records = runner.records(report)
                 if ranks.is_shared:
                     records = share_budget(runner, records, budget, report)
             adapter, records = build_checked_adapter(runner, records)
-            left: tuple[LeftOut, ...] = ()
-            if settings.profile == "portable":
-                adapter, left = portable(adapter)
+            adapter, left = portable(adapter) if settings.profile == "portable" else (adapter, ())
             _check_layers(adapter, before, after)
             tensors = tuple(assess_records(records, adapter, left, settings.dtype))
             result = Extraction(

@@ -1,6 +1,5 @@
 """`eckart extract`."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,10 +14,8 @@ from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
     F,
-    force_option,
-    json_option,
     output_option,
-    quiet_option,
+    overwriting_options,
     threads_option,
     together,
 )
@@ -77,9 +74,7 @@ def _settings(record: type[T], options: Mapping[str, Any], **more: Any) -> T:
 @click.option("--again", type=FILE, help="Cut this adapter instead of factoring two models.")
 @click.option("--plan", is_flag=True, help="Say what the job would take, and do not begin.")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished work of an earlier run.")
-@force_option
-@json_option
-@quiet_option
+@overwriting_options
 @threads_option
 def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **options: Any) -> int:
     """Write the change from the model BASE to its fine-tune TUNED as an adapter that PEFT loads.
@@ -88,12 +83,8 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
     stored. Changed biases and norms are taken in too; a change without a place in an adapter is
     named with its share of the whole. BASE and TUNED are folders or files, safetensors or PyTorch.
     """
-    settings = _settings(
-        Settings,
-        options,
-        ranks=_settings(LayerRanks, options),
-        patterns=_settings(Patterns, options),
-    )
+    ranks, patterns = _settings(LayerRanks, options), _settings(Patterns, options)
+    settings = _settings(Settings, options, ranks=ranks, patterns=patterns)
     pair = _pair(models, again=options["again"])
     if options["plan"]:
         if pair is None:
@@ -109,15 +100,14 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
             hint="Name a folder with --output.",
             code="no-output",
         )
-    # quoted for a shell, so that the command in the report can be pasted
-    words = shlex.join(["eckart", *click.get_current_context().obj])
+    words = console.this_command()
     if pair is not None:
         document = _extract(*pair, output, settings, words, options)
     else:
         from eckart.adapters.cut_extraction import extract_again
 
         document = extract_again(
-            options["again"], output, settings.ranks, command=words, force=options["force"]
+            options["again"], output, ranks, command=words, force=options["force"]
         )
     if as_json:
         console.answer_json("extract", document)
@@ -183,7 +173,7 @@ def _show_estimate(base: Path, tuned: Path, settings: Settings, *, as_json: bool
     from eckart.adapters.budget import estimate_resources
     from eckart.reporting.tables import byte_size, seconds
 
-    document = estimate_resources(base, tuned, settings).to_dict()
+    document = estimate_resources(base, tuned, settings)
     if as_json:
         console.answer_json("extract", document)
         return 0

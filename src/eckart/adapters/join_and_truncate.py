@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import final
@@ -91,11 +92,7 @@ def write_smaller(
     *,
     force: bool,
 ) -> WrittenAdapter:
-    """Write an adapter that was cut from the whole one of some sources, and measure the loss.
-
-    Cost:
-        Two QR factorisations of the factors of each layer.
-    """
+    """Write an adapter that was cut from the whole one of some sources, and measure the loss."""
     with whole_file(out, force=force) as temporary:
         write_adapter(temporary, smaller, dtype)
     ranks = {layer.module: layer.rank for layer in smaller.layers}
@@ -200,13 +197,14 @@ def truncate_adapter(
 def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]:
     layers = {layer.module: layer for layer in adapter.layers}
     # PEFT stacks these, so none of them can be left out alone
-    experts = {module for group in uniform_groups(layers) for module in group}
+    experts = set(chain(*uniform_groups(layers)))
     demands = [
         LayerDemand(
             module=module,
             shape=layer.shape,
             gains=np.square(layer.factors.singular_values().astype(FLOAT64)),
-            least=least_columns(layer, is_expert=module in experts),
+            # an expert stays beside the others, a changed bias beside the factors of its layer
+            least=int(module in experts or layer.bias is not None),
         )
         for module, layer in layers.items()
     ]
@@ -214,25 +212,15 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
     return share_out(demands, max(0, budget - _bytes_of_values(adapter)), dtype)
 
 
-def least_columns(layer: AdaptedLayer, *, is_expert: bool) -> int:
-    """The smallest rank of a layer: 1 for an expert or beside a changed bias, else 0."""
-    return int(is_expert or layer.bias is not None)
-
-
 SUM_OF_WEIGHTS = 1e-9
 """Largest distance of the sum of weights from 1: decimal numbers such as 0.7 are rounded."""
 
 
-def combine(
-    adapters: Sequence[Adapter], weights: Sequence[float], rank: int | None = None
-) -> Adapter:
-    """The sum that `join_adapters` writes, of adapters in memory.
+def combine(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
+    """The sum that `join_adapters` writes without a rank, of adapters in memory.
 
-    Without a rank it has the sum of the ranks of its parts, at most the full rank.
+    A layer has the sum of the ranks of its parts, at most the full rank.
     """
-    check_weights(len(adapters), weights)
-    if rank is not None:
-        check_rank(rank, most=rank, what="an adapter")
     # an adapter of weight 0 adds nothing, so it need not fit the others
     used = [(adapter, weight) for adapter, weight in zip(adapters, weights, strict=True) if weight]
     parts: dict[str, list[tuple[AdaptedLayer, float]]] = {}
@@ -240,7 +228,7 @@ def combine(
         for layer in adapter.layers:
             parts.setdefault(layer.module, []).append((layer, weight))
     joined = Adapter(
-        layers=tuple(_sum(parts[module], rank) for module in sorted(parts)),
+        layers=tuple(_sum(parts[module]) for module in sorted(parts)),
         saved=_saved(used),
         tied=any(adapter.tied for adapter, _ in used),
         experts=any(adapter.experts for adapter, _ in used),
@@ -252,7 +240,7 @@ def combine(
     return pad_experts(joined)
 
 
-def _sum(parts: Sequence[tuple[AdaptedLayer, float]], rank: int | None) -> AdaptedLayer:
+def _sum(parts: Sequence[tuple[AdaptedLayer, float]]) -> AdaptedLayer:
     first = parts[0][0]
     for layer, _ in parts:
         if layer.kind is not first.kind or layer.shape != first.shape:
@@ -267,11 +255,10 @@ def _sum(parts: Sequence[tuple[AdaptedLayer, float]], rank: int | None) -> Adapt
         np.hstack([weight * layer.factors.B for layer, weight in parts]),
         np.vstack([layer.factors.A for layer, _ in parts]),
     )
-    most = min(stacked.rank, *matrix_shape(first.shape))
     biases = [weight * layer.bias for layer, weight in parts if layer.bias is not None]
     return replace(
         first,
-        factors=stacked.truncate(most if rank is None else min(rank, most)),
+        factors=stacked.truncate(min(stacked.rank, *matrix_shape(first.shape))),
         bias=np.sum(biases, axis=0) if biases else None,
     )
 

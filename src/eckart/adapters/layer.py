@@ -5,14 +5,14 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, TypedDict, final
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
 
 import numpy as np
 
 from eckart.adapters.model_pair import Delta
+from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Document
-from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, round_factors
@@ -21,7 +21,7 @@ from eckart.factorization import factorize
 from eckart.factors import MOST_RANK, Factors
 from eckart.matrices import Dense
 from eckart.objectives import Weighted, distance, residual_norm
-from eckart.ranks import AboveThreshold, tail_errors
+from eckart.ranks import AboveThreshold, WithinTolerance, tail_errors
 
 SAME: Final = 1e-5
 """Share of the error that rounding the factors may move B·A by without a new measurement: the
@@ -41,22 +41,10 @@ def finite(value: Any) -> float:
     return float(value)
 
 
-class RankArguments(TypedDict, total=False):
-    """The arguments of `factorize` that choose the rank: one of them is given."""
-
-    rank: int | AboveThreshold
-    tolerance: float
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectrum:
-    """The known singular values of a change.
-
-    Fields:
-        leading: The largest singular values, descending.
-        is_whole: Whether these are all singular values.
-    """
+    """The largest singular values of a change, descending, and whether they are all of them."""
 
     leading: tuple[float, ...]
     is_whole: bool
@@ -74,7 +62,6 @@ class LayerFigures:
         error: ‖ΔW − B·A‖_F with the factors as stored.
         best_possible_error: Lower bound of the error of any factors of this rank; 0 if unknown.
         gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
-        spectrum: Known singular values of ΔW.
         seconds: Time spent on factoring and measuring.
         weighted_error: ‖(ΔW − B·A)·x‖ relative to ‖ΔW·x‖ over the measured inputs x, or None
             without inputs. If it is known, the spectrum and the gap are those of the outputs.
@@ -95,26 +82,22 @@ class LayerFigures:
         """‖ΔW − B·A‖ / ‖ΔW‖."""
         return self.error / self.delta_norm if self.delta_norm else 0.0
 
-    def to_dict(self) -> Document:
-        """The fields as plain numbers, in the form that a file keeps."""
-        return asdict(self)
-
     @staticmethod
     def from_dict(document: Document) -> "LayerFigures":
-        """The figures from a document that `to_dict` made."""
+        """The figures from a document that `asdict` made."""
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
-        spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
-        rest: Document = {
+        figures: Document = {
             name: None if value is None and name in OPTIONAL else finite(value)
             for name, value in document.items()
             if name != "spectrum"
         }
-        figures = LayerFigures(spectrum=spectrum, **rest)
-        # `finite` made a float of it
-        if figures.rank != int(figures.rank) or not 0 <= figures.rank <= MOST_RANK:
-            raise ValueError(f"its rank is {figures.rank}")
-        return replace(figures, rank=int(figures.rank))
+        figures["spectrum"] = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
+        rank = figures["rank"]  # a float, since `finite` made one of it
+        if rank != int(rank) or rank > MOST_RANK:
+            raise ValueError(f"its rank is {rank}")
+        figures["rank"] = int(rank)
+        return LayerFigures(**figures)
 
 
 @final
@@ -145,8 +128,6 @@ class LayerChange:
     """The change of one layer, and all that its factors depend on besides the rank.
 
     Fields:
-        pair: Name, shape and kind of the layer.
-        delta: Change of its weight.
         objective: The objective ‖(ΔW − B·A)·X‖ of the outputs; None to minimise ‖ΔW − B·A‖.
         dtype: Dtype that the factors will be stored in.
         seed: Seed of the whole job, from which the layer derives its own.
@@ -158,8 +139,8 @@ class LayerChange:
     dtype: AdapterDType
     seed: int
 
-    def factor(self, rank: RankArguments) -> FactoredLayer:
-        """Factor the change, at the rank that these arguments of `factorize` choose.
+    def factor(self, rank: int | AboveThreshold | WithinTolerance) -> FactoredLayer:
+        """Factor the change, at this rank or at the one that a rule chooses.
 
         Raises:
             MatrixError: If the change cannot be factored, or its factors overflow the dtype.
@@ -170,16 +151,24 @@ class LayerChange:
             of size inputs.
         """
         began = time.perf_counter()
-        seed = layer_seed(self.seed, self.pair.name)
-        run = factorize(self._matrix, **rank, objective=self.objective, seed=seed)
+        # of the name, not of other layers; `hash` would give another number in every process
+        digest = hashlib.sha256(f"{self.seed}:{self.pair.name}".encode()).digest()
+        seed = int.from_bytes(digest[:8])
+        is_given = not isinstance(rank, WithinTolerance)
+        run = factorize(
+            self._matrix,
+            rank=rank if is_given else None,
+            tolerance=None if is_given else rank.tolerance,
+            objective=self.objective,
+            seed=seed,
+        )
         factors, values = run.factors, run.singular_values
         if self.objective is None:
             factors = _without_noise(factors)
-        known = values
-        if known is None and self.objective is not None:
-            known = self.objective.transform_factors(factors).singular_values()
-        elif known is None:
-            known = factors.singular_values()
+        known, weigh = values, self.objective
+        if known is None:
+            weighted = factors if weigh is None else weigh.transform_factors(factors)
+            known = weighted.singular_values()
         spectrum = Spectrum(
             leading=tuple(float(value) for value in known[:MOST_VALUES]),
             is_whole=values is not None,
@@ -191,7 +180,7 @@ class LayerChange:
         proof = run.certificate
         if distance(run.factors, stored) > SAME * proof.error:
             proof = self._certify(stored, proof.best_possible_error or 0.0)
-        return self._plain(factors, proof, spectrum, time.perf_counter() - began)
+        return self._plain(factors, proof, spectrum, began)
 
     def cut(self, layer: FactoredLayer, rank: int) -> FactoredLayer:
         """A factored layer at a smaller rank, with its error measured again.
@@ -199,19 +188,18 @@ class LayerChange:
         The factors keep their leading components; the bound comes from the singular values if all
         of them are known, else from products with the change.
         """
-        began, known = time.perf_counter(), layer.figures
+        known = layer.figures
+        began = time.perf_counter() - known.seconds  # the time for the larger factors counts too
         if self.objective is not None:
             # not `truncate`, which would sort by the singular values of B·A and not of the outputs
             cut = Factors(layer.factors.B[:, :rank], layer.factors.A[:rank])
-            smaller = self._weighted(cut, known.gap, known.spectrum, began)
-            return replace(smaller, figures=replace(smaller.figures, seconds=known.seconds))
+            return self._weighted(cut, known.gap, known.spectrum, began)
         factors = layer.factors.truncate(rank)
         # Eckart–Young: the best error is the norm of the tail of the singular values
         values = np.array(known.spectrum.leading)
         best = float(tail_errors(values)[rank]) if known.spectrum.is_whole else None
         proof = self._certify(self._stored(factors), best)
-        seconds = known.seconds + time.perf_counter() - began
-        return self._plain(factors, proof, known.spectrum, seconds)
+        return self._plain(factors, proof, known.spectrum, began)
 
     def without_factors(self, figures: LayerFigures | None = None) -> LayerFigures:
         """The figures of the layer at rank 0, with the spectrum of figures at another rank."""
@@ -256,7 +244,7 @@ class LayerChange:
         return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
 
     def _plain(
-        self, factors: Factors, proof: Certificate, spectrum: Spectrum, seconds: float
+        self, factors: Factors, proof: Certificate, spectrum: Spectrum, began: float
     ) -> FactoredLayer:
         figures = LayerFigures(
             delta_norm=self.delta.norm,
@@ -266,7 +254,7 @@ class LayerChange:
             best_possible_error=proof.best_possible_error or 0.0,
             gap=proof.gap,
             spectrum=spectrum,
-            seconds=seconds,
+            seconds=time.perf_counter() - began,
         )
         return FactoredLayer(factors=factors, figures=figures)
 
@@ -302,13 +290,6 @@ def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) ->
         shape=pair.shape,
         bias=bias,
     )
-
-
-def layer_seed(seed: int, name: str) -> int:
-    """The seed of a layer, derived from its name, so that it does not depend on other layers."""
-    # not `hash`, which gives another number in every process
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8])
 
 
 def _without_noise(factors: Factors) -> Factors:

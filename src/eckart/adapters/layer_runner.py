@@ -6,50 +6,30 @@ Finished work is stored beside the adapter that is being made, so that a killed 
 import json
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final, final
 
 from eckart.adapters.calibrate import Calibration
-from eckart.adapters.layer import (
-    FactoredLayer,
-    LayerChange,
-    LayerFigures,
-    RankArguments,
-    as_written,
-    finite,
-)
+from eckart.adapters.layer import FactoredLayer, LayerChange, LayerFigures, as_written, finite
 from eckart.adapters.model_pair import Delta, noise_edge, subtract
-from eckart.adapters.placement import Way
+from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.result import FIRST_STAGE, TensorRecord
 from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, Settings
-from eckart.adapters.tensor_pairs import (
-    Coverage,
-    StoredPair,
-    TensorPair,
-    read_ahead,
-    side_by_side,
-)
+from eckart.adapters.tensor_pairs import Coverage, StoredPair, read_ahead, side_by_side
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import matrix_shape
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import ArgumentError, FormatError
-from eckart.files import (
-    beside,
-    check_apart,
-    named_path,
-    read_factor_file,
-    whole_file,
-    write_factors,
-    write_text,
-)
-from eckart.files.outputs import SIGNED, check_kind, strangers
+from eckart.files import beside, named_path, read_factor_file, whole_file, write_factors, write_text
+from eckart.files.outputs import SIGNED, strangers
 from eckart.files.outputs import UNFINISHED as SETTINGS
 from eckart.files.reading import read_object, refused
 from eckart.progress import Report
-from eckart.ranks import AboveThreshold
+from eckart.ranks import AboveThreshold, WithinTolerance
 
 DRAFT: Final = "adapter"
 """Name of the folder, within that of the unfinished work, to which the adapter is written."""
@@ -62,9 +42,6 @@ class ResumeStore:
 
     Every file in it is written whole or not at all, so that a job that was killed at any moment
     can go on: a tensor that has a file is finished.
-
-    Fields:
-        folder: Path of the folder.
     """
 
     folder: Path
@@ -73,11 +50,6 @@ class ResumeStore:
     def beside(adapter: Path) -> "ResumeStore":
         """The store that belongs to the folder of an adapter."""
         return ResumeStore(beside(adapter, f"{named_path(adapter).name}.unfinished"))
-
-    def check(self, inputs: Sequence[Path | None]) -> None:
-        """Refuse a folder that holds an input of the job or files that eckart did not write."""
-        check_apart(self.folder, inputs)
-        check_kind(self.folder, is_folder=True)
 
     def begin(self, settings: Document, *, resume: bool, force: bool) -> None:
         """Make the folder, or check that an existing one belongs to the same job.
@@ -89,20 +61,17 @@ class ResumeStore:
         settings = {**settings, **SIGNED}
         if force and not resume:
             self.remove()
-        if not self.folder.exists():
-            try:
-                self.folder.mkdir()
-            except OSError as error:
-                raise refused(error, self.folder, "write") from error
-            self._write(SETTINGS, settings)
-            return
-        if not resume:
+        if self.folder.exists() and not resume:
             raise ArgumentError(
                 f"{self.folder} holds the unfinished work of an earlier run.",
                 hint="Go on with `resume=True`, or begin again with `force=True`.",
                 code="unfinished-work",
             )
-        # without settings the job was killed before it did any work
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise refused(error, self.folder, "write") from error
+        # without settings the folder is new, or the job was killed before it did any work
         known = self._read(SETTINGS) or settings
         different = sorted(name for name in settings if known.get(name) != settings[name])
         if different:
@@ -116,34 +85,37 @@ class ResumeStore:
 
     def note(self, record: TensorRecord) -> None:
         """Store the record of a tensor without factors."""
-        figures = record.figures and record.figures.to_dict()
+        figures = record.figures and asdict(record.figures)
         # file names have the form that `eckart.files.outputs.WORK` knows as eckart's
         document = {"delta_norm": record.delta_norm, "figures": figures}
-        self._write(f"{record.number:05d}.json", document)
+        self._write(f"{record.pair.number:05d}.json", document)
 
-    def load_note(self, number: int, pair: TensorPair) -> TensorRecord | None:
-        """The record that `note` stored, or None if it did not."""
-        name = f"{number:05d}.json"
+    def record(self, pair: TensorPair) -> TensorRecord | None:
+        """The record of a finished tensor, which has a note or a file of factors; else None."""
+        name = f"{pair.number:05d}.json"
         note = self._read(name)
         if note is None:
-            return None
+            layer = self.load_layer(pair, FIRST_STAGE)
+            figures = layer and layer.figures
+            return figures and TensorRecord(
+                pair=pair, delta_norm=figures.delta_norm, figures=figures
+            )
         with self._as_written(name):
             norm, figures = note["delta_norm"], note["figures"]
             return TensorRecord(
-                number=number,
                 pair=pair,
                 delta_norm=None if norm is None else finite(norm),
                 figures=None if figures is None else LayerFigures.from_dict(figures),
             )
 
-    def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
+    def keep(self, pair: TensorPair, layer: FactoredLayer, stage: str) -> None:
         """Store a factored layer under a stage."""
-        path = self._factors(number, stage)
-        write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
+        path = self._factors(pair, stage)
+        write_factors(path, {"": layer.factors}, asdict(layer.figures), force=True)
 
-    def load_layer(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
+    def load_layer(self, pair: TensorPair, stage: str) -> FactoredLayer | None:
         """The layer that `keep` stored under a stage, or None if it did not."""
-        path = self._factors(number, stage)
+        path = self._factors(pair, stage)
         if not path.exists():
             return None
         file = read_factor_file(path)
@@ -151,7 +123,7 @@ class ResumeStore:
             figures = LayerFigures.from_dict(dict(file.document))
             factors = file.parts[""]
             # a layer that a budget leaves out keeps its factors beside figures of rank 0
-            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
+            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(pair.shape):
                 raise ValueError("the factors are of another layer")
         return FactoredLayer(factors=factors, figures=figures)
 
@@ -184,8 +156,8 @@ class ResumeStore:
                     path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _factors(self, number: int, stage: str) -> Path:
-        return self.folder / f"{number:05d}.{stage}.safetensors"
+    def _factors(self, pair: TensorPair, stage: str) -> Path:
+        return self.folder / f"{pair.number:05d}.{stage}.safetensors"
 
     def _write(self, name: str, document: Document) -> None:
         with whole_file(self.folder / name, force=True) as temporary:
@@ -214,12 +186,7 @@ class LayerRunner:
     """The runner over all tensors of two checkpoints, which stores finished work.
 
     Fields:
-        base, tuned: The opened checkpoints.
-        coverage: All tensors.
-        settings: Settings of the extraction.
         caps: Ranks, by module, that layers are factored with at first, where a budget is shared.
-        work: Store of finished work.
-        calibration: Second moments of inputs, or None.
     """
 
     base: Checkpoint
@@ -230,84 +197,67 @@ class LayerRunner:
     work: ResumeStore
     calibration: Calibration | None
 
-    def entries(self) -> int:
-        """The number of entries of all tensors."""
-        return sum(math.prod(pair.shape) for pair in self.coverage.tensors)
-
     def records(self, report: Report) -> list[TensorRecord]:
         """The records of all tensors, in order; tensors that earlier runs finished are not read."""
-        pairs = dict(enumerate(self.coverage.tensors))
+        pairs = self.coverage.tensors
+        known = [self.work.record(pair) for pair in pairs]
+        missing = [pair for pair, record in zip(pairs, known, strict=True) if record is None]
         found: dict[int, TensorRecord] = {}
-
-        def add(record: TensorRecord | None) -> None:
-            if record is not None:
-                report(math.prod(record.pair.shape), said=record.pair.name)
-                found[record.number] = record
-
         # finished tensors count in the progress too
-        for number, pair in pairs.items():
-            add(self._known(number, pair))
-        missing = [(number, pair) for number, pair in pairs.items() if number not in found]
-        for record in self._each(missing, self._run):
-            add(record)
-        return [found[number] for number in pairs]
+        for record in chain(filter(None, known), self._each(missing, self._run)):
+            report(math.prod(record.pair.shape), said=record.pair.name)
+            found[record.pair.number] = record
+        return [found[pair.number] for pair in pairs]
 
     def factors(self, record: TensorRecord) -> FactoredLayer:
         """The factors of a layer, read from the store."""
-        layer = self.work.load_layer(record.number, record.stage, record.pair.shape)
+        layer = self.work.load_layer(record.pair, record.stage)
         assert layer is not None
         return layer
 
     def at_stage(self, record: TensorRecord, stage: str, rank: int) -> TensorRecord | None:
         """The record of a layer that an earlier run stored under a stage at this rank, or None."""
-        layer = self.work.load_layer(record.number, stage, record.pair.shape)
+        layer = self.work.load_layer(record.pair, stage)
         if layer is None or layer.figures.rank != rank:
             return None
         return replace(record, figures=layer.figures, stage=stage)
 
     def resize(
-        self, records: Sequence[TensorRecord], ranks: Mapping[int, int], stage: str
+        self, records: Sequence[TensorRecord], ranks: Mapping[str, int], stage: str
     ) -> Iterator[TensorRecord]:
-        """The records of layers at other ranks, in any order, stored under the given stage."""
-        by_number = {record.number: record for record in records}
+        """The records of layers at other ranks, by module, stored under the given stage."""
+        by_number = {record.pair.number: record for record in records}
 
-        def work(number: int, stored: StoredPair) -> TensorRecord:
-            change = self._change(stored)
+        def work(stored: StoredPair) -> TensorRecord:
+            pair, change = stored[0], self._change(stored)
             assert change is not None
-            record, rank = by_number[number], ranks[number]
+            record, rank = by_number[pair.number], ranks[pair.module]
             layer = self.factors(record)
             if rank == 0:
                 # the factors stay in the file: a pair of rank 0 does not exist
                 layer = replace(layer, figures=change.without_factors(layer.figures))
             elif rank > layer.factors.rank:
                 # the components beyond the factored ones are not known
-                layer = change.factor({"rank": rank})
+                layer = change.factor(rank)
             elif rank < layer.factors.rank:
                 layer = change.cut(layer, rank)
-            self.work.keep(number, layer, stage)
+            self.work.keep(pair, layer, stage)
             return replace(record, figures=layer.figures, stage=stage)
 
-        yield from self._each([(one.number, one.pair) for one in records], work)
+        yield from self._each([record.pair for record in records], work)
 
     def _each(
-        self,
-        tensors: Sequence[tuple[int, TensorPair]],
-        work: Callable[[int, StoredPair], TensorRecord],
+        self, pairs: Iterable[TensorPair], work: Callable[[StoredPair], TensorRecord]
     ) -> Iterator[TensorRecord]:
-        """The result of the work on each tensor and its number, small ones side by side.
+        """The result of the work on each tensor, small ones side by side, in any order.
 
         Which tensors are small depends only on their shapes, and so do the bits of their factors.
         """
-        small: list[tuple[int, TensorPair]] = []
-        large: list[tuple[int, TensorPair]] = []
-        for one in tensors:
-            is_large = math.prod(one[1].shape) > ENTRIES_WORKED_ON_ALONE
-            (large if is_large else small).append(one)
-        reading = read_ahead(self.base, self.tuned, [pair for _, pair in small])
-        numbered = zip([number for number, _ in small], reading, strict=True)
-        yield from side_by_side(lambda given: work(*given), numbered)
-        for number, pair in large:  # not read ahead, which would hold a second large pair
-            yield work(number, next(read_ahead(self.base, self.tuned, [pair])))
+        sized = [(math.prod(pair.shape) > ENTRIES_WORKED_ON_ALONE, pair) for pair in pairs]
+        small, large = ([pair for size, pair in sized if size is one] for one in (False, True))
+        yield from side_by_side(work, read_ahead(self.base, self.tuned, small))
+        for pair in large:  # not read ahead, which would hold a second large pair
+            yield work(next(read_ahead(self.base, self.tuned, [pair])))
 
     def _change(self, stored: StoredPair) -> LayerChange | None:
         """The change of a tensor that both checkpoints have; None if there is none."""
@@ -325,19 +275,10 @@ class LayerRunner:
             seed=self.settings.seed,
         )
 
-    def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
-        # a tensor without factors has a note, any other a file of factors
-        record = self.work.load_note(number, pair)
-        layer = None if record else self.work.load_layer(number, FIRST_STAGE, pair.shape)
-        if layer is None:
-            return record
-        norm = layer.figures.delta_norm
-        return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
-
-    def _run(self, number: int, stored: StoredPair) -> TensorRecord:
+    def _run(self, stored: StoredPair) -> TensorRecord:
         """Subtract one tensor, factor its change if it is to become factors, and store the work."""
         pair, _, after = stored
-        record = TensorRecord(number=number, pair=pair, delta_norm=None)
+        record = TensorRecord(pair=pair, delta_norm=None)
         if pair.has_delta:
             change = self._change(stored)
             record = replace(record, delta_norm=change.delta.norm if change else 0.0)
@@ -346,21 +287,21 @@ class LayerRunner:
                 figures = layer.figures if layer else change.without_factors()
                 record = replace(record, figures=figures)
                 if layer is not None:
-                    self.work.keep(number, layer, FIRST_STAGE)
+                    self.work.keep(pair, layer, FIRST_STAGE)
                     return record
         self.work.note(record)
         return record
 
     def _factor(self, change: LayerChange, after: Tensor) -> FactoredLayer | None:
         """The layer at the rank that its rule chooses; None if that is 0."""
-        module, ranks, shape = change.pair.module, self.settings.ranks, change.delta.matrix.shape
+        module, ranks, shape = change.pair.module, self.settings.ranks, matrix_shape(after.shape)
         own = ranks.override(module)
         if own is None and ranks.is_shared:
-            return change.factor({"rank": self.caps[module]})
+            return change.factor(self.caps[module])
         edge = None
         if own is None and ranks.rank == NOISE:
-            edge = noise_edge(after.reshape(matrix_shape(after.shape)))
-        chosen = self._rank(module, change.delta, edge)
+            edge = noise_edge(after.reshape(shape))
+        chosen = self._rank(module, shape, change.delta, edge)
         if chosen is None:
             return None
         layer = change.factor(chosen)
@@ -373,23 +314,25 @@ class LayerRunner:
             return layer
         # a least rank or a multiple asks for more components than the rule
         if limited > layer.factors.rank:
-            return change.factor({"rank": limited})
+            return change.factor(limited)
         return change.cut(layer, limited) if limited else None
 
-    def _rank(self, module: str, delta: Delta, edge: float | None) -> RankArguments | None:
-        """The arguments of `factorize` that choose the rank of a layer; None for rank 0."""
-        ranks, shape = self.settings.ranks, delta.matrix.shape
+    def _rank(
+        self, module: str, shape: tuple[int, int], delta: Delta, edge: float | None
+    ) -> int | AboveThreshold | WithinTolerance | None:
+        """The rank of a layer, or the rule that chooses it; None for rank 0."""
+        ranks = self.settings.ranks
         own = ranks.override(module)
         if own is not None:
-            return {"rank": min(own, *shape)} if own > 0 else None
+            return min(own, *shape) if own > 0 else None
         if ranks.tolerance is not None:
             # `factorize` takes tolerances relative to ‖ΔW‖
             scale = delta.weight_norm / delta.norm if ranks.of == OF_WEIGHT else 1.0
             # the error without factors is ‖ΔW‖, which is within such a tolerance
             if ranks.tolerance * scale >= 1:
-                return {"rank": 1} if ranks.least else None
-            return {"tolerance": ranks.tolerance * scale}
+                return 1 if ranks.least else None
+            return WithinTolerance(ranks.tolerance * scale)
         if edge is not None:
-            return {"rank": AboveThreshold(edge)}
+            return AboveThreshold(edge)
         assert isinstance(ranks.rank, int)  # a budget is shared, and names no rank
-        return {"rank": ranks.limit(module, ranks.rank, shape)}
+        return ranks.limit(module, ranks.rank, shape)

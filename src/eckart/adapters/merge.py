@@ -30,8 +30,6 @@ from eckart.errors import MatrixError
 from eckart.files import check_output, whole_file
 from eckart.progress import Watch, unwatched
 
-CLASSIFIERS: Final = ("Classification",)
-"""Endings of the names of classes whose head has a row for each label."""
 LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
 """PEFT's names of tasks whose head has a row for each label."""
 CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
@@ -45,23 +43,14 @@ class MergePlan:
 
     Fields:
         layouts: Layouts of all tensors, those of the base first; shards are filled in this order.
-        changes: Changes of tensors of the base, by name.
-        new: Values of tensors that the base does not have.
+        changes: Changes by name of the tensor; one that the base lacks is a replacement.
         config: Settings of `config.json` that differ from those of the base.
-        notes: Sentences that a user should read.
     """
 
     layouts: Mapping[str, TensorLayout]
     changes: Mapping[str, Change]
-    new: Mapping[str, Tensor]
     config: JsonObject
     notes: tuple[str, ...]
-
-    def change(self, name: str) -> Change:
-        """The change of a tensor of the merged model, which may be empty."""
-        if name in self.new:
-            return Change(replacement=self.new[name])
-        return self.changes.get(name, UNCHANGED)
 
 
 def plan_merge(
@@ -71,11 +60,8 @@ def plan_merge(
 
     Where the base shares one table between its inputs and its head and adapters save both with
     equal values, the head is left out, so that the table stays shared. Where an adapter changes
-    one of the two alone, as PEFT trains it, each gets values of its own.
-
-    Raises:
-        MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, or
-            saved values cannot be added up.
+    one of the two alone, as PEFT trains it, each gets values of its own. What cannot be merged is
+    refused as `merge_adapters` says.
     """
     parts = AdapterChanges.of(base, adapters)
     changes, new, tied = parts.changes(), parts.new(), parts.placement.is_tied
@@ -105,7 +91,8 @@ def plan_merge(
     if len(heads) == 1 and any(adapter.task_type in LABELLING for adapter, _ in adapters):
         config |= _labels(len(heads[0]))
     layouts = _layouts(base, changes, new, dtype)
-    return MergePlan(layouts=layouts, changes=changes, new=new, config=config, notes=tuple(notes))
+    changes |= {name: Change(replacement=values) for name, values in new.items()}
+    return MergePlan(layouts=layouts, changes=changes, config=config, notes=tuple(notes))
 
 
 def _sizes(
@@ -123,7 +110,7 @@ def _sizes(
         if name in tables:
             notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
             config |= _sized(base.config, before[0], len(after))
-        elif architecture.endswith(CLASSIFIERS) and _is_head(name, after):
+        elif architecture.endswith("Classification") and _is_head(name, after):
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
             config |= _labels(len(after))
     return config, notes
@@ -293,11 +280,8 @@ def merge_adapters(
     sources = [as_path(base), *folders]
     check_output(target, force=force, inputs=sources, is_folder=target.suffix != SAFE)
     checkpoint = open_weights(base)
-    used = [
-        (read_adapter(folder), weight)
-        for folder, weight in zip(folders, chosen, strict=True)
-        if weight
-    ]
+    weighted = zip(folders, chosen, strict=True)
+    used = [(read_adapter(folder), weight) for folder, weight in weighted if weight]
     planned = plan_merge(checkpoint, used, dtype)
     # large files of the base that are no weights, which are not copied
     left: tuple[str, ...] = ()
@@ -315,7 +299,7 @@ def merge_adapters(
         adapters=tuple(zip(map(str, adapters), chosen, strict=True)),
         output=str(target),
         factored=sum(bool(change.factors) for change in planned.changes.values()),
-        values=sum(not change.factors for change in planned.changes.values()) + len(planned.new),
+        values=sum(not change.factors for change in planned.changes.values()),
         tensors=len(planned.layouts),
         nbytes=sum(layout.nbytes for layout in planned.layouts.values()),
         files=names,
@@ -333,7 +317,8 @@ def _write(
         CheckpointWriter(target, planned.layouts, shard_bytes=shard_bytes) as writer,
     ):
         for name in writer.order:
-            dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
+            dtype = planned.layouts[name].dtype.numpy
+            change = planned.changes.get(name, UNCHANGED)
             tensor = checkpoint.read(name) if change.replacement is None else change.replacement
             # else copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
             if dtype is not None and (tensor.dtype != dtype or change.adds):

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
 import ml_dtypes
@@ -37,9 +37,9 @@ class Change:
         replacement: Values of any shape that replace the tensor, or None.
     """
 
-    factors: Sequence[tuple[Factors, float]] = ()
-    biases: Sequence[tuple[Array, float]] = ()
-    saved: Sequence[tuple[Tensor, float]] = ()
+    factors: list[tuple[Factors, float]] = field(default_factory=list[tuple[Factors, float]])
+    biases: list[tuple[Array, float]] = field(default_factory=list[tuple[Array, float]])
+    saved: list[tuple[Tensor, float]] = field(default_factory=list[tuple[Tensor, float]])
     replacement: Tensor | None = None
 
     @property
@@ -113,21 +113,14 @@ UNCHANGED: Final = Change()
 """The change of a tensor that no adapter touches."""
 
 
-def _lists() -> Any:
-    return defaultdict(list)
-
-
 @final
 @dataclass(slots=True, kw_only=True)
 class AdapterChanges:
     """The changes of all adapters by the names of tensors, each with the weight of its adapter.
 
     Fields:
-        base: Checkpoint of the base model.
-        placement: Names of its tensors in the running model.
         table: The stored table that the base uses as its input table and head only, or "".
-        notes: Sentences that a user should read.
-        factors, biases, saved: Changes of tensors that the base has.
+        parts: Changes of tensors that the base has.
         unplaced: Saved values of tensors that the base does not have.
         heads: Changes of a head that no longer shares the table.
         is_apart, is_together: Whether an adapter changes the head apart from the table, and whether
@@ -138,10 +131,10 @@ class AdapterChanges:
     placement: Placement
     table: str
     notes: list[str] = field(default_factory=list[str])
-    factors: dict[str, list[tuple[Factors, float]]] = field(default_factory=_lists)
-    biases: dict[str, list[tuple[Array, float]]] = field(default_factory=_lists)
-    saved: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
-    unplaced: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
+    parts: dict[str, Change] = field(default_factory=lambda: defaultdict(Change))
+    unplaced: dict[str, list[tuple[Tensor, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     heads: list[tuple[Factors, float]] = field(default_factory=list[tuple[Factors, float]])
     is_apart: bool = False
     is_together: bool = False
@@ -164,7 +157,7 @@ class AdapterChanges:
         changes = {
             name: self._change(name, info.shape)
             for name, info in self.base.tensors.items()
-            if name in self.factors or name in self.biases or name in self.saved
+            if name in self.parts
         }
         for name, change in changes.items():
             dtype = self.base.tensors[name].dtype
@@ -221,11 +214,11 @@ class AdapterChanges:
         if alignment.prefix and alignment.prefix not in self.notes:
             self.notes.append(alignment.prefix)
         for name, layer in alignment.layers.items():
-            self.factors[name].append((layer.factors, weight))
+            self.parts[name].factors.append((layer.factors, weight))
         for name, change in alignment.biases.items():
-            self.biases[name].append((change, weight))
+            self.parts[name].biases.append((change, weight))
         for name, values in alignment.saved.items():
-            self.saved[name].append((values, weight))
+            self.parts[name].saved.append((values, weight))
         tables = [values for name, values in alignment.saved.items() if is_input_table(name)]
         for name, values in alignment.unplaced.items():
             shared = self.placement.is_tied and name == HEAD
@@ -241,16 +234,12 @@ class AdapterChanges:
 
     def _change(self, name: str, shape: tuple[int, ...]) -> Change:
         """The change of a tensor of the base by all adapters."""
-        saved, factors = self.saved.get(name, []), self.factors.get(name, [])
-        replaced = _is_one_value(saved)
-        if any(values.shape != shape for values, _ in saved) and (factors or not replaced):
+        part = self.parts[name]
+        replaced = _is_one_value(part.saved)
+        fits = all(values.shape == shape for values, _ in part.saved)
+        if not fits and (part.factors or not replaced):
             raise _not_addable(name, "it has another shape than in the base")
-        return Change(
-            factors=factors,
-            biases=self.biases.get(name, []),
-            saved=[] if replaced else saved,
-            replacement=saved[0][0] if replaced else None,
-        )
+        return replace(part, saved=[], replacement=part.saved[0][0]) if replaced else part
 
 
 def _is_one_value(saved: Sequence[tuple[Tensor, float]]) -> bool:

@@ -151,11 +151,8 @@ def _are_equal(x: Tensor, y: Tensor) -> bool:
             # without the sign bit, the bits of NaN are larger than those of infinity
             infinity = np.array(np.inf, x.dtype).view(np.uint16)
             return bool((bits & 0x7FFF).max() <= infinity)
-    return bool((_comparable(x) == _comparable(y)).all())
-
-
-def _comparable(x: Tensor) -> Tensor:
-    return x.astype(FLOAT32) if x.dtype in HALVES else x
+    left, right = (one.astype(FLOAT32) if one.dtype in HALVES else one for one in (x, y))
+    return bool((left == right).all())
 
 
 BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)  # NumPy itself has no such dtype

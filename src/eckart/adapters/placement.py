@@ -4,7 +4,7 @@ Both come from the model of transformers if the config names one, else from rule
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, final
 
@@ -44,28 +44,46 @@ TABLE: Final = "embed_tokens.weight"
 """Ending of the name of an input table whose tie to the head PEFT keeps when it replaces both."""
 STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a part"
 """Reason why fused experts are not covered."""
-BEYOND: Final = "the model that the config of the base describes has no such tensor"
-"""Reason why tensors of further layers are not covered."""
-BY_RULES: Final = "Names and kinds of layers were told by rules, without the running model."
-"""Note of a job without a running model."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Treatment:
-    """How an adapter would take in the change of a tensor.
+class TensorPair:
+    """A tensor of the fine-tune, of the base, or of both.
 
     Fields:
-        way: The way of taking it in.
+        number: Number of the tensor among those of both checkpoints.
+        name: Name in the running model.
+        base: Name in the base checkpoint; None where that has no such tensor.
+        tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
+        shape: Shape in the fine-tune, or in the base if only that has it.
+        way: How an adapter would take in its change.
         kind: Kind of its module, for factors.
         in_place: Whether new values are put into the base itself, not into a copy of the module.
         why: Reason why the way is not the expected one, or empty.
+        resized: Whether the base has the tensor in another shape.
     """
 
-    way: Way
+    number: int = 0
+    name: str
+    base: str | None
+    tuned: str | None
+    shape: tuple[int, ...]
+    way: Way = Way.NONE
     kind: Kind | None = None
     in_place: bool = False
     why: str = ""
+    resized: bool = False
+
+    @property
+    def module(self) -> str:
+        """Name of the module that the tensor belongs to."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def has_delta(self) -> bool:
+        """Whether both checkpoints have the tensor in one shape, so that they can be subtracted."""
+        return self.base is not None and self.tuned is not None and not self.resized
 
 
 @final
@@ -104,7 +122,10 @@ class Placement:
         # a config may have been copied from another model
         if running is not None and not _describes(running, tuned):
             running = None
-        uses = [_uses(one.tensors, running, one.config) for one in (base, tuned)]
+        uses = [
+            running.uses(one.tensors) if running else rename(one.tensors, one.config)
+            for one in (base, tuned)
+        ]
         before, after = ({use.name: name for name, use in one.items()} for one in uses)
         ties = []
         for group in running.ties if running else _ties_by_rule(base, tuned, after):
@@ -119,7 +140,8 @@ class Placement:
             # tensors without a place in a base of the same class, such as those of further layers
             if new and classes and classes == tuned.config.get("architectures"):
                 own = running_model(base.config)
-                whys |= {n: BEYOND for n in new if own is not None and n not in own.shapes}
+                why = "the model that the config of the base describes has no such tensor"
+                whys |= {n: why for n in new if own is not None and n not in own.shapes}
         return Placement(
             base=before,
             tuned=after,
@@ -132,13 +154,14 @@ class Placement:
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
         """The use of each of these stored tensors in the running model."""
-        return _uses(stored, self.running, self.config)
+        known = self.running
+        return rename(stored, self.config) if known is None else known.uses(stored)
 
     def notes(self) -> Iterator[str]:
         """Sentences on the source of names and kinds, and on tensors that are stored otherwise."""
         known = self.running
         if known is None:
-            yield BY_RULES
+            yield "Names and kinds of layers were told by rules, without the running model."
         else:
             yield f"Names and kinds of layers are those of the model as {known.source} runs it."
         for side, names in (("base", self.base), ("tuned", self.tuned)):
@@ -166,99 +189,101 @@ class Placement:
         """Whether the model uses its input table as its head."""
         return any(HEAD in group for group in self.ties)
 
-    def treat(self, name: str, shape: tuple[int, ...]) -> Treatment:
-        """The treatment of a tensor that both checkpoints have."""
+    def treat(self, pair: TensorPair, known: tuple[int, ...] | None) -> TensorPair:
+        """Say how a tensor of the fine-tune, whose shape in the base is `known`, is taken in."""
+        if known is None:
+            return self._treat_new(pair)
+        place, shape = self._treat_equal(pair), pair.shape
+        if known == shape:
+            return place
+        why = f"its shape was {' × '.join(map(str, known))} in the base"
+        if self.running is not None:
+            fits = self.running.shapes.get(pair.name) == shape
+        else:
+            # by rule: a table may grow by rows, any other shape is that of another model
+            fits = len(shape) == len(known) and shape[1:] == known[1:]
+        if not fits or place.way is Way.NONE:
+            return replace(pair, way=Way.NONE, why=why)
+        return self._save(pair, why)
+
+    def _treat_equal(self, pair: TensorPair) -> TensorPair:
+        """The treatment of a tensor that both checkpoints have in one shape."""
+        name, shape = pair.name, pair.shape
         module, parameter = split_parameter(name)
         if name in self.whys:
-            return Treatment(way=Way.NONE, why=self.whys[name])
+            return replace(pair, way=Way.NONE, why=self.whys[name])
         if parameter == BIAS and module and len(shape) == 1:
-            return Treatment(way=Way.BIAS)
+            return replace(pair, way=Way.BIAS)
         tied = next((group for group in self.ties if name in group), ())
         if tied:
             others = " and ".join(split_parameter(other)[0] for other in tied if other != name)
-            return Treatment(
+            return replace(
+                pair,
                 way=Way.SAVED,
                 in_place=not _is_ensured(tied),
                 why=f"the model uses it as {others} too",
             )
         if expert_of(module) is not None:
             if len(shape) == 2 and (self.running is None or self.running.stacks):
-                return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
-            return Treatment(way=Way.NONE, why="PEFT cannot stack the experts of this model")
+                return replace(pair, way=Way.FACTORS, kind=Kind.LINEAR)
+            return replace(pair, way=Way.NONE, why="PEFT cannot stack the experts of this model")
         if self.running is None:
-            return self._treat_by_rule(name, shape)
-        return self._treat_known(self.running, name, shape)
+            return self._treat_by_rule(pair)
+        return self._treat_known(self.running, pair)
 
-    def treat_resized(self, name: str, known: tuple[int, ...]) -> Treatment:
-        """The treatment of a tensor that has another shape in the base."""
-        shape = self.shapes[name]
-        why = f"its shape was {' × '.join(map(str, known))} in the base"
-        if self.running is not None:
-            fits = self.running.shapes.get(name) == shape
-        else:
-            # by rule: a table may grow by rows, any other shape is that of another model
-            fits = len(shape) == len(known) and shape[1:] == known[1:]
-        place = self.treat(name, shape)
-        if not fits or place.way is Way.NONE:
-            return Treatment(way=Way.NONE, why=why)
-        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
-
-    def treat_new(self, name: str, shape: tuple[int, ...]) -> Treatment:
+    def _treat_new(self, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor that the base does not have."""
-        known = self.running.shapes.get(name) == shape if self.running else True
+        name = pair.name
+        known = self.running is None or self.running.shapes.get(name) == pair.shape
         # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
-            return Treatment(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
-        why = "its module is new in the fine-tune"
-        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
+            return replace(pair, way=Way.NONE, why=self.whys.get(name, "its place is not known"))
+        return self._save(pair, "its module is new in the fine-tune")
 
-    def _treat_known(self, running: Running, name: str, shape: tuple[int, ...]) -> Treatment:
+    def _treat_known(self, running: Running, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor by the type of its module in the running model."""
-        module, parameter = split_parameter(name)
+        (module, parameter), shape = split_parameter(pair.name), pair.shape
         known = running.modules.get(module)
         if known is None or not module:
-            return Treatment(way=Way.SAVED, in_place=True)
+            return replace(pair, way=Way.SAVED, in_place=True)
         if running.stacks and is_taken_for_an_expert(module) and len(shape) == 2:
-            return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
+            return replace(pair, way=Way.FACTORS, kind=Kind.LINEAR)
         if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
-            return Treatment(way=Way.FACTORS, kind=known.kind)
+            return replace(pair, way=Way.FACTORS, kind=known.kind)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
-            return Treatment(way=Way.NONE, why=STACKED)
-        why = known.why if len(shape) > 1 else ""
-        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
+            return replace(pair, way=Way.NONE, why=STACKED)
+        return self._save(pair, known.why if len(shape) > 1 else "")
 
-    def _treat_by_rule(self, name: str, shape: tuple[int, ...]) -> Treatment:
+    def _treat_by_rule(self, pair: TensorPair) -> TensorPair:
         """The treatment of a tensor by its name and shape, without a running model."""
+        name, shape = pair.name, pair.shape
         module, parameter = split_parameter(name)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
-            return Treatment(way=Way.NONE, why=STACKED)
-        saved = Treatment(way=Way.SAVED, in_place=self._in_place(name))
+            return replace(pair, way=Way.NONE, why=STACKED)
         if parameter != WEIGHT or not module or len(shape) < 2:
-            return saved
+            return self._save(pair)
         model_type = str(self.config.get("model_type", ""))
         if is_read(module, self.shapes, model_type):
-            return Treatment(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
+            return self._save(pair, "other modules read it")
         if may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
-            return Treatment(way=Way.SAVED, in_place=True, why=why)
+            return replace(pair, way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
-            kind = kind_of(module, shape, model_type)
-            return Treatment(way=Way.FACTORS, kind=kind)
+            return replace(pair, way=Way.FACTORS, kind=kind_of(module, shape, model_type))
         if convolves(name, self.shapes, self.config):
-            return Treatment(way=Way.FACTORS, kind=Kind.CONVOLUTION)
-        why = "whether it is a plain convolution is not known"
-        return Treatment(way=Way.SAVED, in_place=saved.in_place, why=why)
+            return replace(pair, way=Way.FACTORS, kind=Kind.CONVOLUTION)
+        return self._save(pair, "whether it is a plain convolution is not known")
 
-    def _in_place(self, name: str) -> bool:
-        """Whether PEFT cannot replace the module by a copy, so that values go into the base.
+    def _save(self, pair: TensorPair, why: str = "") -> TensorPair:
+        """Save a tensor whole: in place, if PEFT cannot replace its module by a copy.
 
         PEFT replaces every module whose name ends like that of the saved one, needs all its
         parameters, and replaces only one of two names of a module.
         """
-        module, parameter = split_parameter(name)
+        module, parameter = split_parameter(pair.name)
         if self.running is None:
             own = {
                 split_parameter(other)[1] for other in self.shapes if other.startswith(f"{module}.")
@@ -270,9 +295,8 @@ class Placement:
             if known is not None:
                 stored = {f"{module}.{own}" for own in known.parameters}
                 is_whole &= stored <= self.shapes.keys() and known.is_single
-        return not is_whole or any(
-            other.endswith(module) and other != module for other in self.modules
-        )
+        is_alone = not any(one.endswith(module) and one != module for one in self.modules)
+        return replace(pair, way=Way.SAVED, in_place=not (is_whole and is_alone), why=why)
 
 
 def _describes(running: Running, checkpoint: Checkpoint) -> bool:
@@ -286,10 +310,6 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
     )
     placed = sum(not use.why for use in uses.values())
     return 2 * wrong < placed
-
-
-def _uses(stored: Iterable[str], running: Running | None, config: JsonObject) -> dict[str, Use]:
-    return rename(stored, config) if running is None else running.uses(stored)
 
 
 def _ties_by_rule(

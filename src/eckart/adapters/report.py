@@ -2,7 +2,7 @@
 
 import re
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,13 +24,11 @@ def extract_table(document: Document) -> list[tuple[str, str]]:
     """Labels and values of an extraction, for the terminal and the page."""
     layers = _layers(document)
     ranks = sorted(one["rank"] for one in layers)
-    states = [one["state"] for one in document["tensors"]]
-    whole = states.count("bias") + states.count("saved whole")
+    whole = sum(one["state"] in ("bias", "saved whole") for one in document["tensors"])
     spread = "none"
     if ranks:
-        middle = ranks[len(ranks) // 2]
         span = f", {ranks[0]} to {ranks[-1]}" if ranks[0] != ranks[-1] else ""
-        spread = f"{middle}{span}"
+        spread = f"{ranks[len(ranks) // 2]}{span}"
     return [
         ("layers with factors", str(len(layers))),
         ("ranks", spread),
@@ -237,15 +235,11 @@ MISSING: Final = ("tensor", "share of the change", "why")
 
 
 def extract_page(document: Document) -> str:
-    """The HTML report of an extraction.
-
-    Returns:
-        A page that needs no other file: styles and script are inside.
-    """
+    """The HTML report of an extraction, which needs no other file: styles and script are inside."""
     layers = [one for one in document["tensors"] if one.get("rank")]
     # escaped, because names in notes come from the checkpoints
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
-    curves = [size_curve(document), layer_spectra(layers)]
+    deep, curves = error_map(layers), [size_curve(document), layer_spectra(layers)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
     rows, missing = layer_rows(document), missing_rows(document, MOST_MISSING)
     return frame(
@@ -257,7 +251,7 @@ def extract_page(document: Document) -> str:
 {notes}
 <h2>Figures</h2>
 <div class="card">{table(extract_table(document))}</div>
-{_drawn("The error over depth and kind", error_map(layers))}
+{f'<h2>The error over depth and kind</h2><div class="card wide">{draw(deep)}</div>' if deep else ""}
 <h2>Size, error and spectra</h2>
 <div class="pair">{cards}</div>
 {_section("What is not covered", MISSING, missing) if missing else ""}
@@ -266,10 +260,6 @@ def extract_page(document: Document) -> str:
 <pre>{escape(document["command"] or "eckart.extract_adapter(…)")}</pre>
 <footer>eckart {escape(document["version"])}</footer>""",
     )
-
-
-def _drawn(title: str, figure: Any) -> str:
-    return f'<h2>{title}</h2><div class="card wide">{draw(figure)}</div>' if figure else ""
 
 
 def _section(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

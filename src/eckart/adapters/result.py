@@ -10,9 +10,8 @@ from typing import Final, final
 import numpy as np
 
 from eckart.adapters.layer import LayerFigures
-from eckart.adapters.placement import Way
+from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.settings import Document
-from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, adapter_bytes
 from eckart.engine.result import Grade
@@ -34,7 +33,6 @@ class TensorRecord:
     """The record of one tensor, and of its treatment in the adapter.
 
     Fields:
-        number: Number of the tensor, under which its work is stored.
         pair: Names, shape and way of the tensor.
         delta_norm: ‖W_tuned − W_base‖_F; 0 if unchanged, None where one of the two is missing.
         figures: Figures of a changed layer that becomes factors, also at rank 0; else None.
@@ -43,7 +41,6 @@ class TensorRecord:
         nbytes: Bytes of the tensor in the adapter.
     """
 
-    number: int
     pair: TensorPair
     delta_norm: float | None
     figures: LayerFigures | None = None

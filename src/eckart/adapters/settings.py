@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias, final
 from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.checkpoints.peft import AdapterDType
 from eckart.errors import ArgumentError, FormatError
-from eckart.ranks import byte_count
+from eckart.ranks import byte_count, check_one_way
 
 Document: TypeAlias = dict[str, Any]
 """Plain numbers and text by name, as a file of JSON holds them."""
@@ -70,15 +70,7 @@ def _overrides(texts: Sequence[str]) -> dict[str, int]:
 class LayerRanks:
     """The rule for the ranks of an adapter; exactly one of the first four fields is set.
 
-    Fields:
-        rank: One rank for every layer, or "noise": the number of singular values that rounding
-            alone cannot explain.
-        tolerance, of: Largest ‖ΔW − B·A‖ of every layer, relative to ‖ΔW‖ or to ‖W‖.
-        budget, relative: Bytes of all factors, spent where they lower the error (relative to ‖W‖ of
-            its layer) most.
-        ratio: Budget as a share of the bytes of the tuned weights that become factors.
-        overrides: Ranks by shell pattern of the module; the first pattern that matches counts.
-        least, most, multiple: Limits of every rank, and a number of which all are multiples.
+    Each field is an argument of `extract_adapter`, where `of` is called `tolerance_of`.
 
     Raises:
         ArgumentError: If not exactly one of the four is given, or a number is out of its range.
@@ -125,19 +117,7 @@ class LayerRanks:
     ] = 1
 
     def __post_init__(self) -> None:
-        ways = (self.rank, self.tolerance, self.budget, self.ratio)
-        given = sum(way is not None for way in ways)
-        if given != 1:
-            raise ArgumentError(
-                f"{given or 'None'} of rank, tolerance, budget and ratio "
-                f"{'is' if given < 2 else 'are'} given.",
-                hint="Give exactly one of the four.",
-                code="rank-not-chosen" if not given else "rank-chosen-twice",
-            )
-        self._check_ways()
-        self._check_limits()
-
-    def _check_ways(self) -> None:
+        check_one_way(self.rank, self.tolerance, self.budget, self.ratio)
         # `rank == NOISE` of an array would be an array
         named = isinstance(self.rank, str) and self.rank == NOISE
         if self.rank is not None and not named and check_whole("rank", self.rank) < 1:
@@ -147,6 +127,7 @@ class LayerRanks:
                 raise _bad(name, share, "a number between 0 and 1")
         if not is_one_of(self.of, (OF_DELTA, OF_WEIGHT)):
             raise _bad("reference of the tolerance", self.of, '"delta" or "W"')
+        self._check_limits()
 
     def _check_limits(self) -> None:
         overrides: Any = self.overrides  # callers without a type checker may pass anything
@@ -160,6 +141,10 @@ class LayerRanks:
                 check_whole(f"{name} rank", getattr(self, name))
         if self.multiple < 1 or self.least < 0 or (self.most or 1) < max(1, self.least):
             raise _bad("limit of the rank", self.most, "limits from 1, the least before the most")
+
+    def budget_bytes(self, stored: int) -> int:
+        """The bytes for all factors of layers that take `stored`; 0 if ranks are not shared."""
+        return int((self.ratio or 0.0) * stored) if self.budget is None else self.budget
 
     @property
     def is_shared(self) -> bool:
@@ -192,9 +177,7 @@ def _bad(what: str, value: object, wanted: str) -> ArgumentError:
 class Patterns:
     """The tensors that a user wants, by shell patterns such as `*.q_proj.*`.
 
-    Fields:
-        include: Patterns of which a name has to match one; empty takes every name.
-        exclude: Patterns of which a name may match none.
+    Both fields are arguments of `extract_adapter`.
     """
 
     include: Annotated[
@@ -227,9 +210,6 @@ class Settings:
     """The settings that, with the two checkpoints, determine every byte of an adapter.
 
     Each field is an argument of `extract_adapter` or, in `ranks` and `patterns`, several.
-
-    Raises:
-        ArgumentError: If the profile is unknown.
     """
 
     ranks: LayerRanks

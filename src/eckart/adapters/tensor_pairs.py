@@ -1,16 +1,16 @@
 """Tensors of a base matched with those of a fine-tune, and how an adapter takes in each change."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextvars import copy_context
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, TypeAlias, TypeVar, final
 
-from eckart.adapters.placement import Placement, Way
+from eckart.adapters.placement import Placement, TensorPair, Way
 from eckart.adapters.settings import Patterns
 from eckart.checkpoints import Checkpoint
-from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import FormatError
 from eckart.threads import limited_threads, thread_count
@@ -26,10 +26,8 @@ class Matching:
     Fields:
         pairs: Names in base and fine-tune of tensors of equal shape, in the order of the base.
         reshaped: Names of pairs of different shapes, such as the tables of a grown vocabulary.
-        only_base: Names in the base without a partner, in the order of the base.
-        only_tuned: Names in the fine-tune without a partner, in the order of the fine-tune.
-        base_prefix: Prefix of names in the base that their partners lack, or "".
-        tuned_prefix: Prefix of names in the fine-tune that their partners lack, or "".
+        only_base, only_tuned: Names on a side without a partner, in the order of that side.
+        base_prefix, tuned_prefix: Prefix of names on a side that their partners lack, or "".
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -61,42 +59,33 @@ def match_names(base: Shapes, tuned: Shapes) -> Matching:
         >>> match_names({"bert.a": (2,), "cls.b": (3,)}, {"a": (2,), "cls.b": (3,)}).pairs
         (('bert.a', 'a'), ('cls.b', 'cls.b'))
     """
-    tried = [
-        _Trial.of(base, tuned, left, right)
+    tried = (
+        _matching(base, tuned, left, right)
         for left in ("", *_shared_prefixes(base))
         for right in ("", *_shared_prefixes(tuned))
-    ]
-    return max(tried, key=lambda trial: trial.merit).matching(base, tuned)
+    )
+
+    def merit(one: Matching) -> tuple[int, int, int]:
+        """Pairs of equal shape, all pairs, and how short the prefixes are."""
+        equal, other = len(one.pairs), len(one.reshaped)
+        return equal, equal + other, -len(one.base_prefix) - len(one.tuned_prefix)
+
+    return max(tried, key=merit)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """The pairs that result if a prefix is left out on either side, and their merit."""
-
-    left: str
-    right: str
-    partners: Mapping[str, str]
-    merit: tuple[int, int, int]
-
-    @staticmethod
-    def of(base: Shapes, tuned: Shapes, left: str, right: str) -> "_Trial":
-        bare, other = _bare(base, left), _bare(tuned, right)
-        partners = {ours: other[name] for name, ours in bare.items() if name in other}
-        equal = sum(base[ours] == tuned[theirs] for ours, theirs in partners.items())
-        return _Trial(left, right, partners, (equal, len(partners), -len(left) - len(right)))
-
-    def matching(self, base: Shapes, tuned: Shapes) -> Matching:
-        both = [(name, self.partners[name]) for name in base if name in self.partners]
-        taken = set(self.partners.values())
-        return Matching(
-            pairs=tuple((x, y) for x, y in both if base[x] == tuned[y]),
-            reshaped=tuple((x, y) for x, y in both if base[x] != tuned[y]),
-            only_base=tuple(name for name in base if name not in self.partners),
-            only_tuned=tuple(name for name in tuned if name not in taken),
-            base_prefix=self.left,
-            tuned_prefix=self.right,
-        )
+def _matching(base: Shapes, tuned: Shapes, left: str, right: str) -> Matching:
+    """The pairs that result if a prefix is left out on either side."""
+    bare, other = _bare(base, left), _bare(tuned, right)
+    partners = {ours: other[name] for name, ours in bare.items() if name in other}
+    taken = set(partners.values())
+    return Matching(
+        pairs=tuple((x, y) for x, y in partners.items() if base[x] == tuned[y]),
+        reshaped=tuple((x, y) for x, y in partners.items() if base[x] != tuned[y]),
+        only_base=tuple(name for name in base if name not in partners),
+        only_tuned=tuple(name for name in tuned if name not in taken),
+        base_prefix=left,
+        tuned_prefix=right,
+    )
 
 
 def _bare(names: Collection[str], prefix: str) -> dict[str, str]:
@@ -106,68 +95,20 @@ def _bare(names: Collection[str], prefix: str) -> dict[str, str]:
     return {name if name in whole else name.removeprefix(prefix): name for name in names}
 
 
-def _shared_prefixes(names: Iterable[str]) -> list[str]:
+def _shared_prefixes(names: Collection[str]) -> list[str]:
     """Prefixes of at least half of the names, the shorter ones first."""
     counts: Counter[str] = Counter()
-    total = 0
     for name in names:
-        total += 1
         # the last word is the parameter, which is no part of a prefix
         words = name.split(".")[:-1]
         counts.update(".".join(words[:end]) + "." for end in range(1, len(words) + 1))
-    return sorted(prefix for prefix, count in counts.items() if 2 * count >= total)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorPair:
-    """A tensor of the fine-tune, of the base, or of both.
-
-    Fields:
-        name: Name in the running model.
-        base: Name in the base checkpoint; None where that has no such tensor.
-        tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
-        shape: Shape in the fine-tune, or in the base if only that has it.
-        way, kind, in_place, why: The treatment of its change, if there is one.
-        resized: Whether the base has the tensor in another shape.
-    """
-
-    name: str
-    base: str | None
-    tuned: str | None
-    shape: tuple[int, ...]
-    way: Way
-    kind: Kind | None = None
-    in_place: bool = False
-    why: str = ""
-    resized: bool = False
-
-    @property
-    def module(self) -> str:
-        """Name of the module that the tensor belongs to."""
-        return self.name.rpartition(".")[0]
-
-    @property
-    def parameter(self) -> str:
-        """Name of the tensor in its module."""
-        return self.name.rpartition(".")[2]
-
-    @property
-    def has_delta(self) -> bool:
-        """Whether both checkpoints have the tensor in one shape, so that they can be subtracted."""
-        return self.base is not None and self.tuned is not None and not self.resized
+    return sorted(prefix for prefix, count in counts.items() if 2 * count >= len(names))
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Every tensor of both checkpoints, and how they were matched.
-
-    Fields:
-        tensors: All tensors; a table that is stored twice counts once.
-        matching: Pairing of the names of the two checkpoints.
-        placement: Names of the tensors in the running model.
-    """
+    """Every tensor of both checkpoints, of which a table that is stored twice counts once."""
 
     tensors: tuple[TensorPair, ...]
     matching: Matching
@@ -180,63 +121,46 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     Weights of linear layers, embeddings and convolutions become factors; biases and norms are
     small and keep their values; tables of another size, tables that are used twice, new heads and
     weights that PEFT cannot adapt are saved whole. Any other tensor is named with the reason.
-
-    The config of the fine-tune, else that of the base, describes the running model.
     """
     placement = Placement.of(base, tuned)
-    matching = match_names(_shapes(base, placement.base), _shapes(tuned, placement.tuned))
+    before = {live: base.tensors[name].shape for live, name in placement.base.items()}
+    matching = match_names(before, placement.shapes)
     if not matching.pairs:
         raise FormatError(
             f"{base.path} and {tuned.path} have no tensor of the same name and shape.",
             hint="Give a base and a fine-tune of it.",
             code="nothing-matches",
         )
-    found = tuple(_tensors(base, tuned, matching, placement))
+    found = tuple(_tensors(base, matching, placement))
     patterns.check([tensor.name for tensor in found])
-    wanted = tuple(
-        tensor
+    wanted: list[TensorPair] = []
+    for number, tensor in enumerate(found):
         # a tensor that no adapter can cover keeps that reason
-        if tensor.way is Way.NONE or patterns.allow(tensor.name)
-        else replace(tensor, way=Way.NONE, why="excluded by a pattern")
-        for tensor in found
-    )
-    return Coverage(tensors=wanted, matching=matching, placement=placement)
+        if tensor.way is not Way.NONE and not patterns.allow(tensor.name):
+            tensor = replace(tensor, way=Way.NONE, why="excluded by a pattern")
+        wanted.append(replace(tensor, number=number))
+    return Coverage(tensors=tuple(wanted), matching=matching, placement=placement)
 
 
-def _shapes(checkpoint: Checkpoint, stored: Mapping[str, str]) -> Shapes:
-    """Shapes of the tensors by their names in the running model."""
-    return {live: checkpoint.tensors[name].shape for live, name in stored.items()}
-
-
-def _tensors(
-    base: Checkpoint, tuned: Checkpoint, matching: Matching, placement: Placement
-) -> Iterator[TensorPair]:
-    before, after = placement.base, placement.tuned
-    for ours, theirs in (*matching.pairs, *matching.reshaped):
-        shape, known = tuned.tensors[after[theirs]].shape, base.tensors[before[ours]].shape
-        # tensors of two shapes cannot be subtracted, so these are saved whole
-        resized = shape != known
-        place = (
-            placement.treat_resized(theirs, known) if resized else placement.treat(theirs, shape)
-        )
-        yield TensorPair(
+def _tensors(base: Checkpoint, matching: Matching, placement: Placement) -> Iterator[TensorPair]:
+    both = (*matching.pairs, *matching.reshaped)
+    for ours, theirs in (*both, *((None, name) for name in matching.only_tuned)):
+        shape, own = placement.shapes[theirs], None if ours is None else placement.base[ours]
+        known = None if own is None else base.tensors[own].shape
+        pair = TensorPair(
             name=theirs,
-            base=before[ours],
-            tuned=after[theirs],
+            base=own,
+            tuned=placement.tuned[theirs],
             shape=shape,
-            resized=resized,
-            **asdict(place),
+            # tensors of two shapes cannot be subtracted, so these are saved whole
+            resized=known is not None and shape != known,
         )
-    for theirs in matching.only_tuned:
-        shape = tuned.tensors[after[theirs]].shape
-        place, own = placement.treat_new(theirs, shape), after[theirs]
-        yield TensorPair(name=theirs, base=None, tuned=own, shape=shape, **asdict(place))
+        yield placement.treat(pair, known)
     # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
-        shape, why = base.tensors[before[ours]].shape, "its module is not in the fine-tune"
-        yield TensorPair(
-            name=ours, base=before[ours], tuned=None, shape=shape, way=Way.NONE, why=why
-        )
+        own, why = placement.base[ours], "its module is not in the fine-tune"
+        shape = base.tensors[own].shape
+        yield TensorPair(name=ours, base=own, tuned=None, shape=shape, why=why)
 
 
 StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
@@ -244,7 +168,7 @@ StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
 
 
 def read_ahead(
-    base: Checkpoint, tuned: Checkpoint, pairs: Sequence[TensorPair]
+    base: Checkpoint, tuned: Checkpoint, pairs: Iterable[TensorPair]
 ) -> Iterator[StoredPair]:
     """Each pair with its tensors; the next pair is read while this one is worked on.
 
@@ -257,12 +181,11 @@ def read_ahead(
         return pair, before, None if pair.tuned is None else tuned.read(pair.tuned)
 
     with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(read, pairs[0]) if pairs else None
-        for number in range(len(pairs)):
-            assert following is not None
-            stored = following.result()
-            last = number + 1 == len(pairs)
-            following = None if last else reader.submit(read, pairs[number + 1])
+        rest = iter(pairs)
+        following = [reader.submit(read, pair) for pair in islice(rest, 1)]
+        while following:
+            stored = following.pop().result()
+            following = [reader.submit(read, pair) for pair in islice(rest, 1)]
             yield stored
             del stored  # else this pair would be held while the caller works on the next
 

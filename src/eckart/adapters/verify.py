@@ -13,8 +13,9 @@ from eckart.adapters.adapter_builder import is_input_table
 from eckart.adapters.alignment import Alignment, align
 from eckart.adapters.documents import read_report
 from eckart.adapters.model_pair import HEAD, Delta, digits, is_unchanged, open_pair, subtract
+from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Document, Patterns
-from eckart.adapters.tensor_pairs import StoredPair, TensorPair, cover, read_ahead
+from eckart.adapters.tensor_pairs import StoredPair, cover, read_ahead
 from eckart.arguments import as_path, check_number
 from eckart.arrays import FLOAT32, Array, rounding
 from eckart.checkpoints.peft import AdaptedLayer, matrix_shape, read_adapter
@@ -33,8 +34,6 @@ LAYER_KEYS: Final = (
 VALUE_KEYS: Final = ("name", "share_of_delta", "error", "fits", "why")
 UNCOVERED_KEYS: Final = ("name", "delta_norm", "share_of_delta", "why")
 """Keys of the documents of a layer, of a value, and of a change that is not covered, in order."""
-DIFFERENT: Final = "its values are not those of the fine-tune"
-"""Reason why a bias or a saved value does not fit."""
 
 
 @final
@@ -96,14 +95,13 @@ class Verification:
     """The result of `verify_adapter`.
 
     Fields:
-        adapter, base, tuned: Paths of the adapter and the two models, as given.
+        adapter, base, tuned, tolerance: Arguments of `verify_adapter`.
         layers: Checks of the adapted weights.
         values: Checks of biases and saved values.
         uncovered: Tensors that changed and are not in the adapter, which loses all of that change.
         unknown: Names of tensors that the adapter changes and the models lack.
         misfits: Sentences on tensors that are in both and do not fit together.
         delta_norm: ‖W_tuned − W_base‖ over all tensors that both models have.
-        tolerance: Largest relative error to accept, or None.
         notes: Sentences that a user should read.
         seconds: Duration of the whole job.
     """
@@ -279,9 +277,7 @@ class _Checks:
         pair, before, after = stored
         assert after is not None
         names = pair.base, pair.tuned
-        delta = None
-        if pair.has_delta and before is not None:
-            delta = subtract(names, before, after)
+        delta = subtract(names, before, after) if before is not None and pair.has_delta else None
         norm = delta.norm if delta else 0.0
         self.squares += norm**2
         saved = self.alignment.saved.get(pair.name)
@@ -317,17 +313,14 @@ class _Checks:
 
     def _layer(self, pair: TensorPair, delta: Delta | None) -> None:
         layer = self.alignment.layers[pair.name]
-        # without a change the error is ‖B·A‖
-        error = math.sqrt(layer.factors.squared_norm()) if delta is None else 0.0
-        self.layers.append(
-            TensorCheck(
-                name=layer.module,
-                delta_norm=delta.norm if delta else 0.0,
-                error=residual_norm(delta.matrix, layer.factors) if delta else error,
-                layer=layer,
-                recorded=self.recorded.get(layer.module),
-            )
-        )
+        norm = error = 0.0
+        if delta is None:  # then the error is ‖B·A‖
+            error = math.sqrt(layer.factors.squared_norm())
+        else:
+            norm, error = delta.norm, residual_norm(delta.matrix, layer.factors)
+        name, known = layer.module, self.recorded.get(layer.module)
+        check = TensorCheck(name=name, delta_norm=norm, error=error, layer=layer, recorded=known)
+        self.layers.append(check)
 
     def _saved(self, pair: TensorPair, saved: Tensor, after: Tensor, norm: float) -> None:
         if saved.shape != after.shape:
@@ -349,5 +342,5 @@ class _Checks:
         self._value(pair, norm, error, fits=fits)
 
     def _value(self, pair: TensorPair, norm: float, error: float, *, fits: bool) -> None:
-        why = "" if fits else DIFFERENT
+        why = "" if fits else "its values are not those of the fine-tune"
         self.values.append(TensorCheck(name=pair.name, delta_norm=norm, error=error, why=why))

@@ -14,7 +14,6 @@ from eckart.factor.factor_command import (
     show_factoring,
     solver_options,
     start_file,
-    this_command,
 )
 from eckart.reporting import (
     Document,
@@ -31,8 +30,8 @@ from eckart.terminal.options import (
     POSITIVE,
     ParsedType,
     answer_options,
-    force_option,
     json_option,
+    overwriting_options,
     part_option,
     quiet_option,
     report_option,
@@ -129,9 +128,7 @@ def _solvers(text: str) -> tuple[str, ...]:
 @part_option
 @selection_options
 @report_option
-@force_option
-@json_option
-@quiet_option
+@overwriting_options
 @threads_option
 def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
     """Factor the matrix in the file W with several solvers at one rank, and compare them.
@@ -159,7 +156,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             solvers,
             start=start,
             **run_arguments(options),
-            command=this_command(),
+            command=console.this_command(),
             watch=console.watching(quiet=options["quiet"]),
         )
     return deliver(
@@ -188,9 +185,7 @@ def _page(document: Document) -> str:
 @click.option(
     "-o", "--output", type=FILE, default=Path("demo"), show_default=True, help="Folder to write to."
 )
-@force_option
-@json_option
-@quiet_option
+@overwriting_options
 def demo(output: Path, force: bool, as_json: bool, quiet: bool) -> int:
     """Factor the worked example by gradient descent and a photograph, each with a report.
 
@@ -225,9 +220,7 @@ TITLES = {
 @click.argument("factors", metavar="FACTORS", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Where to write the matrix.")
 @part_option
-@force_option
-@json_option
-@quiet_option
+@overwriting_options
 def expand(
     factors: Path, output: Path, part: str | None, force: bool, as_json: bool, quiet: bool
 ) -> int:

@@ -11,22 +11,15 @@ from eckart.factor.factor import run_factorize, start_of, worst
 from eckart.files import Part
 from eckart.matrices import Matrix
 from eckart.matrices.derived import check_entries
-from eckart.progress import Watch, each_step, unwatched
+from eckart.progress import Watch, unwatched
 from eckart.reporting import Document
 from eckart.solvers import IterativeSolver, Solver
-from eckart.solvers.base import epochs_of
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The run of one solver.
-
-    Fields:
-        name: Name of the solver.
-        factorization: Result of the solver; the run up to the end if the loss diverged.
-        message: Sentence on how the run ended.
-    """
+    """The run of one solver, up to its end if the loss diverged, and how it ended."""
 
     name: str
     factorization: Factorization
@@ -59,13 +52,11 @@ class Comparison:
     """The result of `compare_solvers`.
 
     Fields:
-        source: Name of the input.
+        source, rank, command: Arguments of `compare_solvers`.
         part: Name of the part of the input, or empty if it has one part.
         matrix: Matrix W that was factored.
-        rank: Columns of every B.
         runs: Runs of the solvers, in the given order.
         not_run: Names of solvers that did not run because of an interruption.
-        command: Command line that repeats the job, or empty.
         seconds: Duration of all runs and certificates, without reading.
     """
 
@@ -156,11 +147,10 @@ def compare_solvers(
     runs: list[Run] = []
     for name, solver in solvers.items():
         # other solvers take no start and would refuse it
-        own = {"solver": solver, "start": first if isinstance(solver, IterativeSolver) else None}
+        own = settings | {"rank": rank, "solver": solver}
+        own["start"] = first if isinstance(solver, IterativeSolver) else None
         try:
-            with watch(f"Factoring by {name}", epochs_of(solver)) as report:
-                own |= {"rank": rank, "on_step": each_step(report)}
-                done = run_factorize(part.matrix, **settings, **own)
+            done = run_factorize(part, f"Factoring by {name}", watch, **own)
             runs.append(Run(name=name, factorization=done, message=done.message))
         # a diverged run is a result of the comparison, not its end
         except Diverged as error:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from eckart.errors import MissingExtra
-from eckart.factor.factor import Factoring, RankChoice, factor_parts
+from eckart.factor.factor import Factoring, factor_parts
 from eckart.factor.report import factor_page
 from eckart.factors import Factors
 from eckart.files import (
@@ -66,7 +66,7 @@ def run_demo(
                 read_parts(place / TABLE).parts,
                 folder / TABLE,
                 place / "article.factors.npz",
-                RankChoice(rank=2),
+                rank=2,
                 solver=GradientDescent(learning_rate=0.01, epochs=1000, stop_early=False),
                 start=first,
                 command=f"eckart factor {folder / TABLE} --rank 2 --solver gd "
@@ -79,7 +79,7 @@ def run_demo(
                 read_parts(place / PICTURE).parts,
                 folder / PICTURE,
                 place / "photograph.factors.npz",
-                RankChoice(tolerance=0.1),
+                tolerance=0.1,
                 command=f"eckart factor {folder / PICTURE} --tolerance 0.1",
                 final=folder / "photograph.factors.npz",
             ),

@@ -43,38 +43,6 @@ GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "inter
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankChoice:
-    """The choice of the rank, of which one field is set.
-
-    Fields:
-        rank: Columns of B, or "auto"; see `factorize`.
-        tolerance: Relative error to reach with the smallest rank.
-        budget: Bytes of the factors of all parts, such as "10MB".
-        ratio: Budget as a share of the bytes of each part.
-    """
-
-    rank: int | str | None = None
-    tolerance: float | None = None
-    budget: str | None = None
-    ratio: float | None = None
-
-    def for_part(self, parts: int, nbytes: int) -> Document:
-        """The arguments of `factorize` for one part; all parts share a budget equally."""
-        # another ratio is passed on, so that `factorize` refuses it with its own message
-        if self.ratio is not None and 0 < self.ratio < 1:
-            return {"budget": max(1, int(self.ratio * nbytes))}
-        # rounded down, so that all parts together stay within the budget
-        budget = None if self.budget is None else byte_count(self.budget) // parts
-        return {
-            "rank": self.rank,
-            "tolerance": self.tolerance,
-            "budget": budget,
-            "ratio": self.ratio,
-        }
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FactoredPart:
     """One matrix of the source and its factorisation."""
 
@@ -111,10 +79,9 @@ class Factoring:
     """The result of `factor_parts`.
 
     Fields:
-        source: Name of the input.
+        source, command: Arguments of `factor_parts`.
         parts: Factored parts: one for a plain matrix, one per channel for a picture.
         files: Paths of the written files: `factors`, and `picture` for a picture.
-        command: Command line that repeats the job, or empty.
         seconds: Duration of the whole job, without reading.
     """
 
@@ -183,8 +150,9 @@ def factor_parts(
     parts: tuple[Part, ...],
     source: Path,
     output: Path,
-    choice: RankChoice,
     *,
+    budget: str | None = None,
+    ratio: float | None = None,
     start: object = None,
     force: bool = False,
     command: str = "",
@@ -198,13 +166,14 @@ def factor_parts(
         parts: Matrices of the source, from `read_parts`.
         source: Path of the source, whose suffix tells whether it is a picture.
         output: Path of the factors: `.npz`, `.safetensors` or a folder.
-        choice: Choice of the rank, for each part.
+        budget: Bytes of the factors of all parts, such as "10MB".
+        ratio: Budget as a share of the bytes of each part.
         start: Start as in `factorize`; a mapping from part to `Factors` gives each part its own.
         force: Whether to overwrite `output`.
         command: Command line for the report, or empty.
         watch: Shows the progress of each part.
         final: Path that the caller moves `output` to, which the result names; None if it stays.
-        settings: Other arguments of `factorize` for every part, such as `solver` and `seed`.
+        settings: Other arguments of `factorize` for every part, such as `rank` and `solver`.
 
     Returns:
         The result. After Ctrl-C it holds the parts up to then, written too, with grade
@@ -221,15 +190,9 @@ def factor_parts(
         check_output(picture, force=force, inputs=[source, output])
     done: list[FactoredPart] = []
     for part in parts:
-        name = f"Factoring {part.name}".rstrip()
-        with watch(name, epochs_of(settings.get("solver"))) as report:
-            factorization = run_factorize(
-                part.matrix,
-                **choice.for_part(len(parts), part.matrix.nbytes),
-                **settings,
-                start=start_of(part, start),
-                on_step=each_step(report),
-            )
+        own = settings | _budget(budget, ratio, len(parts), part.matrix.nbytes)
+        own["start"] = start_of(part, start)
+        factorization = run_factorize(part, f"Factoring {part.name}".rstrip(), watch, **own)
         done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
         if factorization.outcome.grade == "interrupted":
             break
@@ -256,22 +219,27 @@ def picture_path(output: Path) -> Path:
     return beside(output, f"{stem}.approximation.png")
 
 
-def run_factorize(W: Matrix, **arguments: Any) -> Factorization:
+def _budget(budget: str | None, ratio: float | None, parts: int, nbytes: int) -> Document:
+    """The budget of `factorize` for one part; all parts share a budget equally."""
+    # another ratio is passed on, so that `factorize` refuses it with its own message
+    if ratio is not None and 0 < ratio < 1:
+        return {"budget": max(1, int(ratio * nbytes))}
+    # rounded down, so that all parts together stay within the budget
+    return {"budget": None if budget is None else byte_count(budget) // parts, "ratio": ratio}
+
+
+def run_factorize(part: Part, what: str, watch: Watch, **arguments: Any) -> Factorization:
     """`factorize` without its warning, since the grade tells it, and with a result after Ctrl-C."""
-    with warnings.catch_warnings():
+    with watch(what, epochs_of(arguments.get("solver"))) as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            return factorize(W, **arguments)
+            return factorize(part.matrix, **arguments, on_step=each_step(report))
         except Interrupted as interrupted:
             return interrupted.partial
 
 
 def start_of(part: Part, start: Any) -> object:
-    """The start of one part, which a mapping of starts holds under the name of the part.
-
-    Raises:
-        MatrixError: If the mapping has no start for the part.
-    """
+    """The start of one part, which a mapping of starts has to hold under the name of the part."""
     if not isinstance(start, dict):
         return start
     return choose_part(start, part.name, "The start")

@@ -1,6 +1,5 @@
 """`eckart factor`, and the table of solvers: the name, the options and the class of each."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,17 +15,12 @@ from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
     FILE,
     Options,
-    force_option,
-    json_option,
-    output_option,
-    quiet_option,
     rank_options,
-    report_option,
+    reported_options,
     run_arguments,
     run_options,
     selection,
     selection_options,
-    threads_option,
     together,
 )
 from eckart.threads import limited_threads
@@ -200,12 +194,7 @@ def _make_start(given: Options) -> Any:
 @solver_options
 @run_options
 @selection_options
-@output_option
-@report_option
-@force_option
-@json_option
-@quiet_option
-@threads_option
+@reported_options
 def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
     """Factor the matrix in the file W into B (rows × rank) and A (rank × columns), W ≈ B·A.
 
@@ -236,23 +225,18 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
             contents.parts,
             matrix,
             output,
-            choice,
+            **choice,
             solver=solvers.get(named),
             start=start,
             **run_arguments(options),
             force=force,
-            command=this_command(),
+            command=console.this_command(),
             watch=console.watching(quiet=options["quiet"]),
         )
     return deliver(
         "factor", result, report, show=show_factoring, draw=_page,
         force=force, as_json=as_json, quiet=options["quiet"],
     )  # fmt: skip
-
-
-def this_command() -> str:
-    """The command that is running, quoted so that it can be pasted into a shell from a report."""
-    return shlex.join(["eckart", *click.get_current_context().obj])
 
 
 def default_output(matrix: Path) -> Path:
@@ -272,16 +256,15 @@ def default_output(matrix: Path) -> Path:
     return beside(matrix, f"{name}.factors.npz")
 
 
-def _rank_choice(options: Options) -> Any:
-    """The choice of the rank by the options, or None if no option chooses it."""
+def _rank_choice(options: Options) -> Options | None:
+    """The options that choose the rank, or None if none of them is given."""
     ways = {name: options[name] for name in ("rank", "tolerance", "budget", "ratio")}
     if all(value is None for value in ways.values()):
         return None
-    from eckart.factor.factor import RankChoice
     from eckart.ranks import rank_rule
 
     rank_rule(*ways.values(), nbytes=1)  # for its errors alone, before the matrix is read
-    return RankChoice(**ways)
+    return ways
 
 
 HISTORY_LINES: Final = 10

@@ -26,14 +26,7 @@ from eckart.reporting import Document
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Multiplication:
-    """The result of `multiply`.
-
-    Fields:
-        output: Path of the file that was written.
-        shape: Shape of the product.
-        notes: Sentences on how the data was read.
-        seconds: Duration of the products alone.
-    """
+    """The result of `multiply`: the shape of the product, and the seconds of it alone."""
 
     output: str
     shape: tuple[int, int]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -170,6 +171,11 @@ def _bar(what: str, total: int | None) -> Generator[Report, None, None]:
             bar.update(task, said=" · ".join([*([said] if said else []), *figures]))
 
         yield report
+
+
+def this_command() -> str:
+    """The command that is running, quoted so that it can be pasted into a shell from a report."""
+    return shlex.join(["eckart", *click.get_current_context().obj])
 
 
 def _command() -> click.Command | None:

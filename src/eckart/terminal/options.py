@@ -123,7 +123,9 @@ dtype_option = click.option(
     show_default=True,
     help="Dtype of the weights that are written.",
 )
-writing_options = together(dtype_option, force_option, json_option, quiet_option)
+overwriting_options = together(force_option, json_option, quiet_option)
+"""Options of the commands that write something."""
+writing_options = together(dtype_option, overwriting_options)
 """Options of the commands that write weights made from others."""
 report_option = click.option(
     "--report", type=FILE, help="Write a report with pictures to this .html file."
@@ -135,11 +137,9 @@ seed_option = click.option(
     show_default=True,
     help="Seed of everything random.",
 )
-answer_options = together(output_option, force_option, json_option, quiet_option)
+answer_options = together(output_option, overwriting_options)
 """Options of the commands that write one answer."""
-reported_options = together(
-    output_option, report_option, force_option, json_option, quiet_option, threads_option
-)
+reported_options = together(output_option, report_option, overwriting_options, threads_option)
 """Options of the commands that fit a model, write it and report on it."""
 run_options = together(
     click.option(
