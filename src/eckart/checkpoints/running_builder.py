@@ -2,12 +2,13 @@
 
 import contextlib
 import inspect
+import json
 import logging
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final
@@ -198,16 +199,19 @@ def running_model(*configs: JsonObject) -> Running | None:
         return None
     for config in usable:
         with alone(), contextlib.suppress(Exception):  # a config may be wrong in any way
-            return _built(config)
+            # a config that was read is a mapping proxy, which JSON does not know
+            return _built(json.dumps(config, default=dict))
     return None
 
 
-def _built(config: JsonObject) -> Running:
-    """The model of a config; any error if transformers cannot build it."""
+@lru_cache(maxsize=2)  # the models of a base and of its fine-tune, for further jobs of a process
+def _built(text: str) -> Running:
+    """The model of a config, given as JSON; any error if transformers cannot build it."""
     import torch
     import transformers
     from transformers import conversion_mapping
 
+    config: JsonObject = json.loads(text)
     architecture = getattr(transformers, str(config["architectures"][0]))
     if not issubclass(architecture, transformers.PreTrainedModel):
         raise TypeError
