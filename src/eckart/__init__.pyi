@@ -32,6 +32,8 @@ from eckart.factorization import factorize as factorize
 from eckart.factors import Factors as Factors
 from eckart.files import read_factors as read_factors
 from eckart.files import read_matrix as read_matrix
+from eckart.finetuning import FineTuning as FineTuning
+from eckart.finetuning import finetune as finetune
 from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix
 from eckart.matrices import centred as centred

@@ -33,6 +33,10 @@ COMMANDS: Final = {
     "merge": (ADAPTERS, "Write a model with adapters merged into its weights."),
     "join": (ADAPTERS, "Join adapters of one model into one, exactly."),
     "calibrate": (ADAPTERS, "Measure the inputs of the layers of a model, for extract."),
+    "finetune": (
+        "eckart.finetuning.commands",
+        "Learn an adapter of a model of texts from a table.",
+    ),
     "reduce": (
         "eckart.reduce.commands",
         "Reduce a table to a few components, streamed where it is large.",

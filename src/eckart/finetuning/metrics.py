@@ -1,0 +1,110 @@
+"""How good answers are: figures of a task with their standard errors."""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from eckart.arrays import FLOAT64, Array
+from eckart.finetuning.dataset import Task
+
+Metrics: TypeAlias = dict[str, tuple[float, float]]
+"""Values and standard errors by name."""
+RESAMPLES: Final = 200
+"""Resamples of the rows from which the standard error of a figure of all rows is found."""
+
+
+def losses(logits: Array, labels: Array, task: Task) -> Array:
+    """The loss of each row: cross-entropy in nats, or the squared error."""
+    if task.name == "regression":
+        return np.square(logits[:, 0] - labels)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    chosen = shifted[np.arange(len(labels)), labels.astype(np.intp)]
+    return np.log(np.exp(shifted).sum(axis=1)) - chosen
+
+
+def measured(logits: Array, labels: Array, task: Task, seed: int) -> Metrics:
+    """The figures of a task over some rows.
+
+    Args:
+        logits: Outputs of the model, of shape (rows, outputs).
+        labels: Numbers of the classes, or the numbers to be learnt.
+        task: The task.
+        seed: Seed of the resamples.
+
+    Returns:
+        The loss; accuracy, macro F1 and the correlation of Matthews (MCC) of a classification;
+        Spearman's correlation of a regression. The standard error of a mean is that of its rows,
+        the others are found by resampling the rows.
+    """
+    lost = losses(logits.astype(FLOAT64), labels, task)
+    found: Metrics = {"loss": _mean(lost)}
+    if task.name == "regression":
+        found["spearman"] = _resampled(_spearman, logits[:, 0], labels, seed)
+        return found
+    answers = np.argmax(logits, axis=1)
+    found["accuracy"] = _mean((answers == labels).astype(FLOAT64))
+    for name, figure in (("macro_f1", macro_f1), ("mcc", matthews)):
+        found[name] = _resampled(figure, answers, labels, seed)
+    return found
+
+
+def _mean(values: Array) -> tuple[float, float]:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), spread / len(values) ** 0.5
+
+
+def _resampled(
+    figure: Callable[[Array, Array], float], answers: Array, labels: Array, seed: int
+) -> tuple[float, float]:
+    generator = np.random.default_rng([seed, 3])
+    count = len(labels)
+    drawn = [generator.integers(0, count, count) for _ in range(RESAMPLES)]
+    values = [figure(answers[places], labels[places]) for places in drawn]
+    return figure(answers, labels), float(np.std(values, ddof=1))
+
+
+def confusion(answers: Array, labels: Array) -> npt.NDArray[np.intp]:
+    """Rows of each class (down) that were answered by each class (across)."""
+    classes = int(max(answers.max(), labels.max())) + 1
+    return np.bincount(labels.astype(int) * classes + answers, minlength=classes**2).reshape(
+        classes, classes
+    )
+
+
+def macro_f1(answers: Array, labels: Array) -> float:
+    """The mean of F1 over the classes that occur, as answers or as labels.
+
+    Example:
+        >>> macro_f1(np.array([0, 1, 1]), np.array([0, 1, 0]))
+        0.6666666666666666
+    """
+    table = confusion(answers, labels).astype(FLOAT64)
+    both = table.sum(axis=0) + table.sum(axis=1)
+    there = both > 0
+    return float(np.mean(2 * np.diag(table)[there] / both[there]))
+
+
+def matthews(answers: Array, labels: Array) -> float:
+    """The correlation of Matthews for any number of classes; 0 if there is one class only.
+
+    Source: Gorodkin, Computational Biology and Chemistry 28 (2004), equation 8.
+
+    Example:
+        >>> matthews(np.array([0, 1, 1, 0]), np.array([0, 1, 1, 0]))
+        1.0
+    """
+    table = confusion(answers, labels).astype(FLOAT64)
+    count, right = table.sum(), np.trace(table)
+    asked, given = table.sum(axis=1), table.sum(axis=0)
+    size = np.sqrt((count**2 - given @ given) * (count**2 - asked @ asked))
+    return float((right * count - asked @ given) / size) if size else 0.0
+
+
+def _spearman(answers: Array, labels: Array) -> float:
+    # the correlation of a constant is not defined
+    if np.ptp(answers) == 0 or np.ptp(labels) == 0:
+        return 0.0
+    return float(spearmanr(answers, labels).statistic)

@@ -1,0 +1,249 @@
+"""The network that is fine-tuned: the base with a head for the task, adapted by PEFT."""
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, final
+
+from eckart.checkpoints.peft import Kind
+from eckart.checkpoints.running import sentence_of
+from eckart.checkpoints.running_builder import alone, running_model
+from eckart.errors import ArgumentError, FormatError, MissingExtra
+from eckart.finetuning.dataset import Task
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A base with a head for a task.
+
+    Fields:
+        model: The model of transformers, in float32.
+        tokenizer: Its tokenizer.
+        head: Names of the modules that are learnt whole: those outside of the base, and those whose
+            weights the folder lacks.
+        is_new: Whether some weights of the head are drawn, because the folder lacks them.
+        had_no_filler: Whether the model names no token that fills texts up, so that one was chosen.
+    """
+
+    model: Any
+    tokenizer: Any
+    head: tuple[str, ...]
+    is_new: bool
+    had_no_filler: bool
+
+
+def open_network(folder: Path, task: Task, seed: int) -> Network:
+    """Load a base with a head for a task; no hub is asked, and no foreign code is run.
+
+    Args:
+        folder: Folder of the base and its tokenizer.
+        task: The task.
+        seed: Seed of the weights that the folder lacks.
+
+    Raises:
+        ArgumentError: If there is no such folder.
+        FormatError: If it holds no model of texts, or lacks weights of the base.
+        MissingExtra: If PyTorch, transformers or PEFT is not installed.
+    """
+    if not all(map(find_spec, ("torch", "transformers", "peft"))):
+        raise MissingExtra(
+            "Fine-tuning needs PyTorch, transformers and PEFT.",
+            hint="pip install 'eckart[adapters]'",
+            code="missing-extra",
+        )
+    if not (folder / "config.json").is_file():
+        raise ArgumentError(
+            f"{folder} is no folder of a model: it holds no config.json.",
+            hint="Give a folder of transformers with its tokenizer.",
+            code="no-such-model",
+        )
+    model, tokenizer, missing = _loaded(folder, task, seed)
+    head = _head(model, missing)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    lost = [name for name in missing if name in sizes and not _within(name, head)]
+    if lost or 2 * sum(sizes[name] for name in missing if name in sizes) > sum(sizes.values()):
+        raise FormatError(
+            f"{folder} lacks weights of its model, such as '{(lost or missing)[0]}'.",
+            hint="Give a model that was saved whole, with its own config.",
+            code="incomplete-model",
+        )
+    return Network(
+        model=model,
+        tokenizer=tokenizer,
+        head=head,
+        is_new=any(name in sizes for name in missing),
+        had_no_filler=_fill_up(model, tokenizer, folder),
+    )
+
+
+def _loaded(folder: Path, task: Task, seed: int) -> tuple[Any, Any, list[str]]:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    numbers = {str(label): number for number, label in enumerate(task.labels or ("value",))}
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    is_class = task.name == "classification"
+    try:
+        # the weights that the folder lacks are drawn from the seed, whatever was drawn before
+        with alone(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = AutoConfig.from_pretrained(
+                folder,
+                num_labels=task.outputs,
+                label2id=numbers,
+                id2label={number: label for label, number in numbers.items()},
+                problem_type="single_label_classification" if is_class else "regression",
+                **here,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+            model, found = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **here,
+            )
+    except Exception as error:  # transformers raises errors of many kinds for a wrong folder
+        raise FormatError(
+            f"The model in {folder} cannot be loaded for a {task.name}: {sentence_of(error)}.",
+            hint="Give a folder of a model of texts, with its tokenizer.",
+            code="cannot-load",
+        ) from error
+    mismatched = [str(name) for name, *_ in found["mismatched_keys"]]
+    return model, tokenizer, sorted([*map(str, found["missing_keys"]), *mismatched])
+
+
+def _head(model: Any, missing: Iterable[str]) -> tuple[str, ...]:
+    """The modules to be learnt whole: what stands beside the base, and what has no weights."""
+    base = model.base_model_prefix
+    beside = [
+        name
+        for name, child in model.named_children()
+        if name != base and any(True for _ in child.parameters())
+    ]
+    # of the base itself only single layers are learnt whole, such as a pooler that was not saved
+    inside = {name.rpartition(".")[0] for name in missing if not _within(name, beside)}
+    small = {name for name in inside if not any(True for _ in model.get_submodule(name).children())}
+    return tuple(sorted([*beside, *small]))
+
+
+def _within(name: str, modules: Iterable[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def _fill_up(model: Any, tokenizer: Any, folder: Path) -> bool:
+    """Name the token that fills texts up, and return whether the model had none.
+
+    Models that only generate have none. The head of such a model reads the last token that is not
+    this one, so it must not be a token with which texts end.
+    """
+    config = model.config.get_text_config()
+    had_none = config.pad_token_id is None
+    if tokenizer.pad_token is None or had_none:
+        last = tokenizer("a")["input_ids"][-1:]
+        names = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token)
+        free = [n for n in names if n and [tokenizer.convert_tokens_to_ids(n)] != last]
+        if not free:
+            raise FormatError(
+                f"The tokenizer of {folder} has no token that fills texts up.",
+                hint="Set its pad_token.",
+                code="no-pad-token",
+            )
+        tokenizer.pad_token = free[0]
+    if had_none:
+        config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    # padding a few encoded texts is what is wanted here
+    tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
+    return had_none
+
+
+def layers_of(network: Network, patterns: Sequence[str]) -> list[str]:
+    """Names of the linear layers to adapt, outside of the head.
+
+    Args:
+        network: The base and its head.
+        patterns: Shell patterns, of which a name has to match one; empty takes all.
+
+    Raises:
+        ArgumentError: If a pattern matches no layer.
+        FormatError: If there is no layer that PEFT can adapt.
+    """
+    model = network.model
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    running = running_model(config)
+    kinds = {} if running is None else {name: one.kind for name, one in running.modules.items()}
+    known = [
+        name
+        for name, kind in kinds.items()
+        if kind in (Kind.LINEAR, Kind.TRANSPOSED) and not _within(name, network.head)
+    ]
+    if not known:
+        raise FormatError(
+            f"{type(model).__name__} has no linear layer that PEFT can adapt.",
+            hint="Give another model.",
+            code="no-layers",
+        )
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
+            raise ArgumentError(
+                f"The pattern '{pattern}' matches no linear layer.",
+                hint=f"Names look like '{known[0]}'; use * for any characters.",
+                code="pattern-matches-nothing",
+            )
+    return [
+        name
+        for name in known
+        if not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
+    ]
+
+
+def adapted(network: Network, layers: Sequence[str], rank: int, alpha: float, base: Path) -> Any:
+    """The model with factors of one rank at each layer, and with its head as parts learnt whole.
+
+    Raises:
+        ArgumentError: If the rank is larger than a side of a layer.
+    """
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    for name in layers:
+        weight = network.model.get_submodule(name).weight
+        if rank > min(weight.shape):
+            raise ArgumentError(
+                f"The rank is {rank}, and '{name}' is {' × '.join(map(str, weight.shape))}.",
+                hint=f"Give at most {min(weight.shape)}, or leave the layer out.",
+                code="rank-too-large",
+            )
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType] PEFT takes any number
+        lora_dropout=0.0,
+        target_modules=list(layers),
+        modules_to_save=list(network.head) or None,
+        base_model_name_or_path=str(base),
+    )
+    # PEFT warns of transposed weights, which it finds by itself
+    with alone(), torch.random.fork_rng(devices=[]):
+        return get_peft_model(network.model, config)
+
+
+def digest_of(tensors: Iterable[tuple[str, Any]]) -> str:
+    """The SHA-256 of names and bytes of tensors, which tells whether one of them was changed."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def frozen(model: Any) -> list[tuple[str, Any]]:
+    """The parameters of an adapted model that are not learnt, which is W₀, by name."""
+    return [(name, one) for name, one in model.named_parameters() if not one.requires_grad]

@@ -1,0 +1,122 @@
+"""The learning rate, found by short runs of falling number and rising length."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+from eckart.errors import MatrixError
+
+RATES: Final = 7
+"""Rates that are tried first."""
+STEP: Final = 10**0.5
+"""Ratio of two rates that are neighbours."""
+SHARE: Final = 0.25
+"""Share of the steps of the run that all trials together take at most."""
+FEWEST_STEPS: Final = 8
+"""Steps of a trial at least: a shorter one tells nothing."""
+KEPT: Final = 0.5
+"""Share of the rates that goes on to the next round."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A short run: its rate, its steps, and the loss over rows held back, None if not finite."""
+
+    rate: float
+    steps: int
+    loss: float | None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateSearch:
+    """The learning rate that was found, and the trials that it was found from.
+
+    Fields:
+        rate: The learning rate.
+        trials: All trials, in their order.
+        lowest, highest: The good range: the rates of the first round whose loss is at most a
+            twentieth of the gain above the lowest.
+    """
+
+    rate: float
+    trials: tuple[Trial, ...] = ()
+    lowest: float | None = None
+    highest: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The search as plain numbers."""
+        trials = [{"rate": t.rate, "steps": t.steps, "loss": t.loss} for t in self.trials]
+        good = None if self.lowest is None else [self.lowest, self.highest]
+        return {"rate": self.rate, "trials": trials, "good_range": good}
+
+
+def rounds_of(steps: int) -> list[int]:
+    """Steps of a trial in each round of the search before a run of so many steps.
+
+    Every round has half of the rates of the round before, and twice its steps, so that all rounds
+    cost the same. With too few steps for a round there is none, and the default rate is taken.
+
+    Example:
+        >>> rounds_of(1000), rounds_of(100)
+        ([17, 35, 71], [])
+    """
+    counts = [RATES]
+    while counts[-1] > 1:
+        counts.append(max(1, int(KEPT * counts[-1])))
+    # the last rate is alone, and is not tried again
+    counts = counts[:-1]
+    while counts:
+        first = SHARE * steps / sum(count * 2**place for place, count in enumerate(counts))
+        if first >= FEWEST_STEPS:
+            return [int(first * 2**place) for place in range(len(counts))]
+        counts.pop()
+    return []
+
+
+def find_rate(
+    middle: float, steps: int, start_loss: float, trial: Callable[[float, int], float | None]
+) -> RateSearch:
+    """Find the learning rate by successive halving.
+
+    Args:
+        middle: The rate in the middle of those that are tried, the default of the optimiser.
+        steps: Steps of the run that the rate is for.
+        start_loss: The loss before the first step, over the same rows as that of a trial.
+        trial: Function of a rate and a number of steps that makes a run of its own, from the same
+            start over the same rows, and returns its loss over rows held back; None if a loss was
+            not finite.
+
+    Raises:
+        MatrixError: If no rate has a finite loss.
+
+    Source: Jamieson and Talwalkar, Non-stochastic best arm identification, AISTATS 2016.
+    """
+    rates = [middle * STEP ** (place - RATES // 2) for place in range(RATES)]
+    trials: list[Trial] = []
+    found = RateSearch(rate=middle)
+    for length in rounds_of(steps):
+        made = [Trial(rate, length, trial(rate, length)) for rate in rates]
+        trials += made
+        known = sorted((one.loss, one.rate) for one in made if one.loss is not None)
+        if not known:
+            raise MatrixError(
+                f"The loss is not finite at any rate from {rates[0]:.2g} to {rates[-1]:.2g}.",
+                hint="Check the data, or give `learning_rate`.",
+                code="not-finite",
+            )
+        if found.lowest is None:
+            lowest, highest = _good_range(known, start_loss)
+            found = RateSearch(rate=middle, lowest=lowest, highest=highest)
+        found = replace(found, rate=known[0][1], trials=tuple(trials))
+        rates = sorted(rate for _, rate in known[: max(1, int(KEPT * len(rates)))])
+    return found
+
+
+def _good_range(known: list[tuple[float, float]], start_loss: float) -> tuple[float, float]:
+    """The rates whose loss is at most a twentieth of the best gain above the lowest loss."""
+    lowest = known[0][0]
+    most = lowest + max(0.0, start_loss - lowest) / 20
+    good = [rate for loss, rate in known if loss <= most]
+    return min(good), max(good)

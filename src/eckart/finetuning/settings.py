@@ -1,0 +1,71 @@
+"""The settings of a fine-tune."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, final, get_args
+
+from eckart.arguments import check_number, check_whole, is_one_of
+from eckart.errors import ArgumentError
+from eckart.finetuning.dataset import TaskName
+
+OptimizerName: TypeAlias = Literal["adamw", "lora+", "scaled", "rite", "muon"]
+OPTIMIZERS: Final[tuple[OptimizerName, ...]] = get_args(OptimizerName)
+StartName: TypeAlias = Literal["lora", "gradient", "whitened"]
+START_NAMES: Final[tuple[StartName, ...]] = get_args(StartName)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a fine-tune; each is an argument of `finetune`."""
+
+    text: str
+    label: str
+    task: TaskName | None
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    start: StartName
+    head_steps: int | None
+    optimizer: OptimizerName
+    learning_rate: float | None
+    head_rate: float
+    weight_decay: float
+    clip: float | None
+    epochs: float
+    batch: int
+    length: int
+    share: float
+    patience: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, known in (("start", START_NAMES), ("optimizer", OPTIMIZERS)):
+            if not is_one_of(getattr(self, name), known):
+                raise ArgumentError(
+                    f"There is no {name} '{getattr(self, name)}'.",
+                    hint=f"Give {', '.join(known)}.",
+                    code=f"no-such-{name}",
+                )
+        for name in ("rank", "batch", "length", "patience", "seed"):
+            number = getattr(self, name)
+            least = 0 if name == "seed" else 1
+            if number is not None and check_whole(name, number) < least:
+                raise bad_number(name, number, f"a whole number from {least}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name in ("alpha", "learning_rate", "head_rate", "clip", "epochs"):
+            number = getattr(self, name)
+            if number is not None and check_number(name, number) <= 0:
+                raise bad_number(name, number, "a number above 0")
+        if check_number("weight_decay", self.weight_decay) < 0:
+            raise bad_number("weight_decay", self.weight_decay, "a number from 0")
+        if not 0 < check_number("share", self.share) < 1:
+            raise bad_number("share", self.share, "a number between 0 and 1")
+        if self.head_steps is not None and check_whole("head_steps", self.head_steps) < 0:
+            raise bad_number("head_steps", self.head_steps, "a whole number from 0")
+
+
+def bad_number(name: str, number: object, wanted: str) -> ArgumentError:
+    """The error for a number that is out of its range."""
+    return ArgumentError(f"`{name}` is {number}.", hint=f"Give {wanted}.", code="bad-number")

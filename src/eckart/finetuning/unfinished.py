@@ -1,0 +1,137 @@
+"""The unfinished work of a fine-tune: a file that holds tensors and numbers, and no code."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.errors import ArgumentError, FormatError
+from eckart.files import beside, check_apart, named_path, whole_file
+from eckart.files.archives import open_tensors
+from eckart.files.outputs import check_kind
+from eckart.files.reading import damaged, reading
+from eckart.finetuning.training import Evaluation, State, StepRecord, learnt, restore
+
+FORMAT: Final = "eckart-finetune"
+"""The key of the metadata under which the numbers of a run are."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """The file beside an adapter that a run goes on from.
+
+    Fields:
+        path: Path of the file.
+        job: What determines the run: settings, model and data.
+    """
+
+    path: Path
+    job: dict[str, Any]
+
+    @staticmethod
+    def place(adapter: Path) -> Path:
+        """The path of the file of an adapter."""
+        return beside(adapter, f"{named_path(adapter).name}.unfinished.safetensors")
+
+    def check(self, *, resume: bool, force: bool, inputs: list[Path | None]) -> bool:
+        """Whether to go on from the file.
+
+        Raises:
+            ArgumentError: If there is such a file and neither `resume` nor `force` is set, it is of
+                another job, or its place is that of an input.
+        """
+        check_apart(self.path, inputs)
+        check_kind(self.path, is_folder=False)
+        if not self.path.exists():
+            return False
+        known = self._document().get("job", {})  # a file that eckart did not write is refused here
+        if force and not resume:
+            return False
+        if not resume:
+            raise ArgumentError(
+                f"{self.path} holds the unfinished work of an earlier run.",
+                hint="Go on with `resume=True`, or begin again with `force=True`.",
+                code="unfinished-work",
+            )
+        different = sorted(name for name in self.job if known.get(name) != self.job[name])
+        if different:
+            raise ArgumentError(
+                f"The unfinished work in {self.path} is of another job: "
+                f"{' and '.join(different)} {'differs' if len(different) == 1 else 'differ'}.",
+                hint="Give what it was begun with, or begin again with `force=True`.",
+                code="another-job",
+            )
+        return True
+
+    def save(self, model: Any, optimizer: Any, state: State, rate: float) -> None:
+        """Write how far a run is, whole or not at all."""
+        from safetensors.torch import save_file
+
+        tensors = {f"now/{name}": one.detach() for name, one in learnt(model).items()}
+        tensors |= {f"best/{name}": one for name, one in state.best.items()}
+        for number, own in optimizer.state_dict()["state"].items():
+            tensors |= {f"state/{number}/{key}": value for key, value in own.items()}
+        document = {"job": self.job, "run": state.to_dict(), "rate": rate}
+        with whole_file(self.path, force=True) as temporary:
+            # copies, since safetensors refuses tensors that share memory
+            copies = {name: value.clone().contiguous() for name, value in tensors.items()}
+            save_file(copies, temporary, metadata={FORMAT: json.dumps(document, allow_nan=False)})
+
+    def load(self, model: Any) -> tuple[State, float, dict[int, dict[str, Any]]]:
+        """Put the learnt parameters into a model.
+
+        Returns:
+            How far the run is, its learning rate, and the state of the optimiser.
+
+        Raises:
+            FormatError: If the file is damaged.
+        """
+        import torch
+
+        document = self._document()
+        try:
+            run, rate = document["run"], float(document["rate"])
+            state = State(
+                step=int(run["step"]),
+                history=[StepRecord(**one) for one in run["history"]],
+                evaluations=[Evaluation(**one) for one in run["evaluations"]],
+                seconds={name: float(one) for name, one in run["seconds"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise damaged(self.path, error) from error
+        now: dict[str, Any] = {}
+        own: dict[int, dict[str, Any]] = {}
+        with reading(self.path), open_tensors(self.path) as file:
+            for name in file.keys():  # noqa: SIM118 the handle is no dict
+                kind, _, rest = name.partition("/")
+                value = torch.from_numpy(file.get_tensor(name).copy())
+                if kind == "now":
+                    now[rest] = value
+                elif kind == "best":
+                    state.best[rest] = value
+                else:
+                    number, _, key = rest.partition("/")
+                    own.setdefault(int(number), {})[key] = value
+        here = {name: one.shape for name, one in learnt(model).items()}
+        if {name: one.shape for name, one in now.items()} != here:
+            raise damaged(self.path, "it holds other parameters")
+        restore(model, now)
+        return state, rate, own
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+    def _document(self) -> dict[str, Any]:
+        with reading(self.path), open_tensors(self.path) as file:
+            text = (file.metadata() or {}).get(FORMAT, "")
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise damaged(self.path, error) from error
+        if not isinstance(found, dict):
+            raise FormatError(
+                f"{self.path} is no unfinished work.", hint="Remove it.", code="damaged-file"
+            )
+        return found
