@@ -28,6 +28,7 @@ LINES = {
     "merge": WRITERS["merge"].line,
     "join": WRITERS["join"].line,
     "calibrate": WRITERS["calibrate"].line,
+    "finetune": "finetune network labels.csv -o W.npy/{}",  # a run takes half a second
     "reduce": WRITERS["reduce"].line,
     **{
         f"recommend {part}": WRITERS[f"recommend {part}"].line
@@ -70,7 +71,7 @@ def cleared(path):
 @pytest.mark.parametrize("name", LINES)
 def test_every_option_refuses_what_means_nothing_in_one_sentence(name, place, capsys, monkeypatch):
     # what is accepted runs; the looks of its pages take longer than all the rest, and are no matter
-    monkeypatch.setattr("plotly.graph_objects.Figure.update_layout", lambda self, **_: self)
+    monkeypatch.setattr("plotly.graph_objects.Figure.update_layout", lambda self, *_, **__: self)
     output = Path("o" + (Path(WRITERS[name].output).suffix if name in WRITERS else ""))
     line = shlex.split(LINES[name].replace("{}", str(output)))
     for option in valued(command_of(name)):

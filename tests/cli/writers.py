@@ -61,6 +61,11 @@ WRITERS = {
     "join": Writer("join adapter small --weights 0.5,0.5 -o {}", "o", ("adapter", "small")),
     "calibrate": Writer("calibrate network texts.txt -o {}", "o.safetensors",
                         ("network", "texts.txt"), runs=can_run()),
+    "finetune": Writer(
+        "finetune network labels.csv --rank 1 --epochs 6 --head-rate 0.1 --learning-rate 0.1 "
+        "--share 0.4 -o {}", "o",
+        ("network", "labels.csv"), runs=can_run(),
+    ),
     "reduce": Writer("reduce X.csv --rank 1 -o {}", "o.csv", ("X.csv",)),
     "reduce --model": Writer("reduce X.csv --model s.model.npz -o {}", "o.npy",
                              ("X.csv", "s.model.npz")),
@@ -98,6 +103,8 @@ def furnish(folder: Path) -> None:
     np.savez("start.npz", B=X[:, :1], A=X[:1])
     Image.fromarray(np.uint8(generator.integers(0, 255, (6, 5)))).save("p.png")
     Path("texts.txt").write_text("a text\n")
+    rows = "a a a a,yes\nb b b b,no\n" * 8
+    Path("labels.csv").write_text(f"text,label\n{rows}")
     extracted(folder)
     save_network(Path("network"))
     for name in ("ratings.csv", "dishes.csv"):

@@ -225,6 +225,8 @@ def replaced(path, old, new):
         ({"learning_rate": -1.0}, "bad-number"),
         ({"learning_rate": float("nan")}, None),
         ({"epochs": 0.0}, "bad-number"),
+        ({"epochs": float("inf")}, "bad-number"),
+        ({"weight_decay": float("inf")}, "bad-number"),
         ({"share": 1.0}, "bad-number"),
         ({"start": "pissa2"}, "no-such-start"),
         ({"optimizer": "sgd"}, "no-such-optimizer"),

@@ -89,11 +89,11 @@ def begun(X, Y, start, damping=1e-9):
 @pytest.mark.parametrize(
     ("make", "steps"),
     [
-        (lambda found: AdamW(found, lr=0.03), 4000),
-        (lambda found: AdamW(found, lr=0.01, ratio=4.0), 4000),
+        (lambda found: AdamW(found, lr=0.03), 1500),
+        (lambda found: AdamW(found, lr=0.01, ratio=4.0), 1500),
         (lambda found: ScaledGradient(found), 200),
-        (lambda found: ScaledAdam(found, lr=0.01), 4000),
-        (lambda found: LoRARite(found, lr=0.01), 4000),
+        (lambda found: ScaledAdam(found, lr=0.01), 1500),
+        (lambda found: LoRARite(found, lr=0.01), 1500),
         (lambda found: LoRAMuon(found, lr=0.1), 4000),
     ],
     ids=["adamw", "lora+", "scaled gradient", "scaled", "rite", "muon"],
@@ -127,10 +127,10 @@ def iterations(make, start, rates, X, Y):
     found = []
     for rate in rates:
         model, batch = begun(X, Y, start)
-        losses = losses_of(model, batch, make(pairs(model), rate), 500, decays=False)
+        losses = losses_of(model, batch, make(pairs(model), rate), 350, decays=False)
         left = (losses - best(X, Y)) / (losses[0] - best(X, Y))
         below = np.flatnonzero(np.nan_to_num(left, nan=np.inf) < 1e-3)
-        found.append(int(below[0]) if len(below) else 501)
+        found.append(int(below[0]) if len(below) else 351)
     return min(found)
 
 
@@ -144,8 +144,8 @@ def test_a_whitened_start_helps_where_inputs_are_badly_conditioned():
         X, Y, _ = data(10, 100, seed)
         largest = float(np.linalg.eigvalsh(X.T @ X / ROWS)[-1])
         for make, shares, found in (
-            (plain, (0.25, 0.5, 1, 2, 4), of_plain),
-            (scaled, (0.75, 1, 1.25, 1.5), of_scaled),
+            (plain, (0.5, 1, 2), of_plain),
+            (scaled, (0.75, 1, 1.25), of_scaled),
         ):
             rates = [share / largest for share in shares]
             found.append(

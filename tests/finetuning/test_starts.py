@@ -39,6 +39,7 @@ def batches(count=3, seed=0, filled=0):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
         tokens = torch.randint(3, 13, (4, 7), generator=generator)
+        tokens[:, -1] = 2  # the token with which texts end, which the head of BART reads
         labels = torch.randint(0, 3, (4,), generator=generator)
         mask = torch.ones_like(tokens)
         if filled:

@@ -183,13 +183,18 @@ def read_steadily(folder: Path, read: Callable[[], T]) -> T:
     )
 
 
-def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
-    """Raise an error if the name of a file is the cause: it is no UTF-8, which Arrow needs."""
+def check_utf8(path: Path, error: UnicodeEncodeError | None = None) -> None:
+    """Refuse a name of a file that is no UTF-8, which Arrow and safetensors need.
+
+    Args:
+        path: The file.
+        error: The error of which the name may be the cause.
+    """
     # names of files hold bytes that are no UTF-8 as lone surrogates, which "replace" changes
     if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
         return
     raise StorageError(
-        f"The name {str(path)!a} is no UTF-8, so that Arrow cannot open it.",
+        f"The name {str(path)!a} is no UTF-8, which Arrow and safetensors need.",
         hint="Rename it, or the folder that it is in.",
         code="name-not-utf8",
     ) from error

@@ -127,7 +127,7 @@ def task_of(labels: Sequence[str], name: TaskName | None) -> Task:
     )
     if len(classes) < 2:
         raise FormatError(
-            f"All labels are '{classes[0]}'.", hint="Give rows of another class.", code="one-class"
+            f"All labels are '{labels[0]}'.", hint="Give rows of another class.", code="one-class"
         )
     if len(classes) > MOST_CLASSES:
         raise FormatError(

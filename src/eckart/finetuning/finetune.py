@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
 from eckart.arguments import as_path, check_list, check_number
+from eckart.errors import MissingExtra
 from eckart.files import check_output, whole_file
+from eckart.files.reading import check_utf8
 from eckart.finetuning.dataset import Rows, Task, TaskName, labelled, read_rows, split, task_of
 from eckart.finetuning.result import FineTuning, write_documents
-from eckart.finetuning.run import Run
 from eckart.finetuning.settings import OptimizerName, Settings, StartName, bad_number
 from eckart.progress import Watch, unwatched
 
@@ -118,11 +120,21 @@ def finetune(
         patience=patience,
         seed=seed,
     )
-    if time_limit is not None and check_number("time_limit", time_limit) <= 0:
+    if time_limit is not None and not check_number("time_limit", time_limit) > 0:
         raise bad_number("time_limit", time_limit, "a number above 0")
     base, target = as_path(model), as_path(out)
     tables = [as_path(one) for one in (table, validation) if one is not None]
+    check_utf8(target)  # safetensors, which PEFT writes, opens no other
     check_output(target, force=force or resume, inputs=[base, *tables], is_folder=True)
+    if not all(map(find_spec, ("torch", "transformers", "peft"))):
+        raise MissingExtra(
+            "Fine-tuning needs PyTorch, transformers and PEFT.",
+            hint="pip install 'eckart[adapters]'",
+            code="missing-extra",
+        )
+    # imported here, since it imports PyTorch, which takes seconds and may not be there
+    from eckart.finetuning.run import Run
+
     began = time.perf_counter()
     kind, train, held = _rows(tables, settings)
     run = Run.begun(base, target, kind, train, held, settings)

@@ -4,14 +4,13 @@ import fnmatch
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
 from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.running import sentence_of
 from eckart.checkpoints.running_builder import alone, running_model
-from eckart.errors import ArgumentError, FormatError, MissingExtra
+from eckart.errors import ArgumentError, FormatError
 from eckart.finetuning.dataset import Task
 
 
@@ -47,14 +46,7 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
     Raises:
         ArgumentError: If there is no such folder.
         FormatError: If it holds no model of texts, or lacks weights of the base.
-        MissingExtra: If PyTorch, transformers or PEFT is not installed.
     """
-    if not all(map(find_spec, ("torch", "transformers", "peft"))):
-        raise MissingExtra(
-            "Fine-tuning needs PyTorch, transformers and PEFT.",
-            hint="pip install 'eckart[adapters]'",
-            code="missing-extra",
-        )
     if not (folder / "config.json").is_file():
         raise ArgumentError(
             f"{folder} is no folder of a model: it holds no config.json.",

@@ -210,7 +210,7 @@ class PairOptimizer(torch.optim.Optimizer, ABC):
         for group in rest:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.mul_(max(0.0, 1 - group["lr"] * group["weight_decay"]))
                     direction = adaptive(parameter.grad, self.state[parameter], BETAS, EPS)
                     parameter.sub_(group["lr"] * direction)
         return loss

@@ -193,7 +193,7 @@ class Run:
             return "Interrupted before the first evaluation; nothing was kept."
         return (
             f"Interrupted; {self.unfinished.path} holds the first "
-            f"{self.state.evaluations[-1].step} steps: go on with --resume."
+            f"{self.state.evaluations[-1].step} steps: go on with `resume=True`."
         )
 
     def _start(self, plan: Plan, watch: Watch) -> None:
@@ -323,9 +323,8 @@ class Run:
             config.get_text_config().pad_token_id = config.pad_token_id = None
             single = [self.held.take([place]) for place in range(min(SINGLE_ROWS, len(few)))]
             found.append(np.concatenate([answers(again, one) for one in single]))
-        return max(
-            float(np.abs(one - logits[: len(one)]).max() / np.abs(logits).max()) for one in found
-        )
+        largest = float(np.abs(logits).max()) or 1.0
+        return max(float(np.abs(one - logits[: len(one)]).max()) / largest for one in found)
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         """What the optimiser moves, with names, rates and decay."""

@@ -1,5 +1,6 @@
 """The settings of a fine-tune."""
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, final, get_args
 
@@ -56,9 +57,9 @@ class Settings:
     def _check_numbers(self) -> None:
         for name in ("alpha", "learning_rate", "head_rate", "clip", "epochs"):
             number = getattr(self, name)
-            if number is not None and check_number(name, number) <= 0:
+            if number is not None and not 0 < check_number(name, number) < math.inf:
                 raise bad_number(name, number, "a number above 0")
-        if check_number("weight_decay", self.weight_decay) < 0:
+        if not 0 <= check_number("weight_decay", self.weight_decay) < math.inf:
             raise bad_number("weight_decay", self.weight_decay, "a number from 0")
         if not 0 < check_number("share", self.share) < 1:
             raise bad_number("share", self.share, "a number between 0 and 1")

@@ -186,7 +186,7 @@ class _Watched:
         output.register_hook(back)
         if self._whitened:
             # what only fills a text up is no input
-            mask = self.mask
+            mask: Any = self.mask
             is_text = mask is not None and mask.shape == x.shape[:-1]
             X = (x[mask.bool()] if is_text else x.flatten(0, -2)).double()
             square = X.mT @ X
