@@ -186,9 +186,10 @@ class _Watched:
         output.register_hook(back)
         if self._whitened:
             # what only fills a text up is no input
-            mask: Any = self.mask
-            is_text = mask is not None and mask.shape == x.shape[:-1]
-            X = (x[mask.bool()] if is_text else x.flatten(0, -2)).double()
+            mask = self.mask
+            X = x.flatten(0, -2).double()
+            if mask is not None and mask.shape == x.shape[:-1]:
+                X = X[mask.flatten().bool()]
             square = X.mT @ X
             self._moments = square if self._moments is None else self._moments + square
             self._count += len(X)
