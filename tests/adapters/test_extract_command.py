@@ -11,7 +11,10 @@ from safetensors.numpy import save_file
 from adapters.checkpoints import LAYERS, pair, tensors, write
 from eckart import checkpoints
 from eckart.adapters import extract_adapter
+from eckart.adapters.cut_extraction import extract_again
 from eckart.adapters.layer_runner import LayerRunner
+from eckart.adapters.settings import LayerRanks
+from eckart.adapters.verify import verify_adapter
 from eckart.checkpoints.peft import read_adapter
 from eckart.errors import StorageError
 from eckart.files.outputs import MARKER
@@ -263,3 +266,26 @@ def test_again_says_what_it_cannot_do(run, models, line, status, code):
     got, out, _ = run(f"{line} --json")
     assert (got, json.loads(out)["error"]["code"]) == (status, code)
     assert not (models / "out").exists()
+
+
+def test_a_layer_that_is_left_out_again_takes_its_bias_along(tmp_path):
+    generator = np.random.default_rng(0)
+    base = {f"layer.{n}.weight": generator.standard_normal((9, 8)).astype(np.float32) for n in "ab"}
+    base |= {f"layer.{n}.bias": generator.standard_normal(9).astype(np.float32) for n in "ab"}
+    tuned = {name: 1.25 * one for name, one in base.items()}
+    for name, values in (("base", base), ("tuned", tuned)):
+        (tmp_path / name).mkdir()
+        save_file(values, tmp_path / name / "model.safetensors")
+    extract_adapter(tmp_path / "base", tmp_path / "tuned", tmp_path / "a", rank=4, check=False)
+    states = [
+        one["state"] for one in json.loads((tmp_path / "a" / "report.json").read_text())["tensors"]
+    ]
+    assert sorted(states) == ["bias", "bias", "factors", "factors"]
+    ranks = LayerRanks(rank=2, overrides={"layer.a": 0})
+    document = extract_again(tmp_path / "a", tmp_path / "b", ranks)
+    known = {layer.module: layer.bias is not None for layer in read_adapter(tmp_path / "b").layers}
+    assert known == {"layer.b": True}
+    found = {one["name"]: one["state"] for one in document["tensors"]}
+    assert found["layer.a.bias"] == found["layer.a"] == "left out"
+    verified = verify_adapter(tmp_path / "b", tmp_path / "base", tmp_path / "tuned")
+    assert agree(document["relative_error"], verified.relative_error, ADAPTER_ERROR)

@@ -150,6 +150,37 @@ def test_other_data_is_another_job(bases, table, tmp_path):
         finetune(base, table, tmp_path / "a", resume=True, **QUICK)
 
 
+def test_nothing_to_go_on_from_is_told_and_nothing_is_replaced(bases, table, tmp_path):
+    finetune(bases["bert"], table, tmp_path / "a", **QUICK)
+    before = files(tmp_path / "a")
+    for name in ("a", "b"):
+        with pytest.raises(ArgumentError) as error:
+            finetune(bases["bert"], table, tmp_path / name, resume=True, **QUICK)
+        assert error.value.code in ("nothing-to-resume", "output-exists")
+    assert files(tmp_path / "a") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_run_stopped_in_its_first_steps_keeps_its_rate(bases, table, tmp_path):
+    settings = {**QUICK, "learning_rate": None, "epochs": 30.0}
+    whole = finetune(bases["bert"], table, tmp_path / "whole", **settings)
+    assert whole.search["trials"]
+    with stopped(1) as watch, pytest.raises(KeyboardInterrupt):
+        finetune(bases["bert"], table, tmp_path / "a", watch=watch, **settings)
+    result = finetune(bases["bert"], table, tmp_path / "a", resume=True, **settings)
+    assert result.search["rate"] == whole.search["rate"]
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_digest_of_the_base_does_not_depend_on_the_seed(bases, table, tmp_path):
+    found = {
+        finetune(bases["bert"], table, tmp_path / str(seed), seed=seed, **QUICK).base_digest
+        for seed in (0, 1)
+    }
+    assert len(found) == 1
+
+
 def test_a_file_of_somebody_else_in_the_place_of_unfinished_work_stays(bases, table, tmp_path):
     place = Unfinished.place(tmp_path / "a")
     place.write_bytes(b"mine")

@@ -195,6 +195,11 @@ def _document(
         norm = one["delta_norm"] or 0.0
         # biases and values that are saved whole have no error
         error = norm if one["state"] in ("not covered", "left out") else 0.0
+        # PEFT keeps a changed bias with the factors of its layer, and a layer without any is gone
+        module = one["name"].rpartition(".")[0]
+        if one["state"] == "bias" and module in known and not ranks.get(module):
+            error, why = norm, "the rank of its layer is 0"
+            figures |= {"state": "left out", "why": why, "bytes": 0}
         if one["name"] in known:
             rank, layer = ranks.get(one["name"], 0), known[one["name"]]
             error = layer.error(rank)

@@ -297,10 +297,12 @@ def _check_finite(
     if np.isfinite(change).all():
         return
     place = int(np.flatnonzero(~np.isfinite(change))[0])
-    value = float(base.reshape(-1)[place])
-    side, name = ("base", names[0]) if not math.isfinite(value) else ("fine-tune", names[1])
-    if math.isfinite(value):
-        value = float(tuned.reshape(-1)[place])
+    before, after = (float(one.reshape(-1)[place]) for one in (base, tuned))
+    if math.isfinite(before) and math.isfinite(after):
+        return  # both are numbers, and only their difference is beyond float32
+    side, name, value = ("fine-tune", names[1], after)
+    if not math.isfinite(before):
+        side, name, value = ("base", names[0], before)
     what = "NaN" if math.isnan(value) else "infinite"
     raise MatrixError(
         f"The tensor '{name}' of the {side} holds a number that is {what} "

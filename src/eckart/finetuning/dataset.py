@@ -1,5 +1,6 @@
 """Rows of texts and labels: read from a table, split, encoded, and put into batches."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ def read_rows(path: Path, text: str, label: str) -> tuple[tuple[str, ...], tuple
     for name in (text, label):
         column = table.column(str(names.index(name))).to_pylist()
         for row, cell in enumerate(column):
-            if cell is None or not str(cell).strip():
+            is_gap = cell is None or (isinstance(cell, float) and math.isnan(cell))
+            if is_gap or not str(cell).strip():
                 raise FormatError(
                     f"{path}: row {row + 1} has no {name}.",
                     hint="Fill it in, or leave the row out.",

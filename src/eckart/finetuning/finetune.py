@@ -125,7 +125,6 @@ def finetune(
     base, target = as_path(model), as_path(out)
     tables = [as_path(one) for one in (table, validation) if one is not None]
     check_utf8(target)  # safetensors, which PEFT writes, opens no other
-    check_output(target, force=force or resume, inputs=[base, *tables], is_folder=True)
     if not all(map(find_spec, ("torch", "transformers", "peft"))):
         raise MissingExtra(
             "Fine-tuning needs PyTorch, transformers and PEFT.",
@@ -134,11 +133,15 @@ def finetune(
         )
     # imported here, since it imports PyTorch, which takes seconds and may not be there
     from eckart.finetuning.run import Run
+    from eckart.finetuning.unfinished import Unfinished
 
+    # a job that was killed after the adapter was in place left its work: `resume` may finish that
+    forced = force or (resume and Unfinished.place(target).exists())
+    check_output(target, force=forced, inputs=[base, *tables], is_folder=True)
     began = time.perf_counter()
     kind, train, held = _rows(tables, settings)
     run = Run.begun(base, target, kind, train, held, settings)
-    with whole_file(target, force=force or resume) as place:
+    with whole_file(target, force=forced) as place:
         run.learn(
             resume=resume,
             force=force,

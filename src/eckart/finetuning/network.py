@@ -237,5 +237,12 @@ def digest_of(tensors: Iterable[tuple[str, Any]]) -> str:
 
 
 def frozen(model: Any) -> list[tuple[str, Any]]:
-    """The parameters of an adapted model that are not learnt, which is W₀, by name."""
-    return [(name, one) for name, one in model.named_parameters() if not one.requires_grad]
+    """The parameters of an adapted model that are not learnt, which is W₀, by name.
+
+    PEFT also keeps the head as it was before it was learnt, which may have been drawn.
+    """
+    return [
+        (name, one)
+        for name, one in model.named_parameters()
+        if not one.requires_grad and ".original_module." not in name
+    ]

@@ -173,6 +173,7 @@ class Run:
         def keep() -> None:
             self.unfinished.save(self.model, optimizer, self.state, self.search.rate)
 
+        keep()  # a run that is stopped before its first evaluation need not search again
         with watch("Learning", plan.steps - self.state.step) as report:
             try:
                 train(
@@ -186,15 +187,11 @@ class Run:
                     keep=keep,
                 )
             except KeyboardInterrupt as interrupt:
-                raise KeyboardInterrupt(self._interrupted()) from interrupt
-
-    def _interrupted(self) -> str:
-        if not self.state.evaluations:
-            return "Interrupted before the first evaluation; nothing was kept."
-        return (
-            f"Interrupted; {self.unfinished.path} holds the first "
-            f"{self.state.evaluations[-1].step} steps: go on with `resume=True`."
-        )
+                kept = self.state.evaluations[-1].step if self.state.evaluations else 0
+                raise KeyboardInterrupt(
+                    f"Interrupted; {self.unfinished.path} holds the first {kept} steps: "
+                    "go on with `resume=True`."
+                ) from interrupt
 
     def _start(self, plan: Plan, watch: Watch) -> None:
         """Set the factors to their start, behind a few steps of the head where it is drawn."""

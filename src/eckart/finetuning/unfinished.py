@@ -39,10 +39,16 @@ class Unfinished:
 
         Raises:
             ArgumentError: If there is such a file and neither `resume` nor `force` is set, it is of
-                another job, or its place is that of an input.
+                another job, its place is that of an input, or there is none to go on from.
         """
         check_apart(self.path, inputs)
         check_kind(self.path, is_folder=False)
+        if not self.path.exists() and resume:
+            raise ArgumentError(
+                f"There is no unfinished work in {self.path}.",
+                hint="Begin without `resume`.",
+                code="nothing-to-resume",
+            )
         if not self.path.exists():
             return False
         known = self._document().get("job", {})  # a file that eckart did not write is refused here
