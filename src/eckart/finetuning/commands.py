@@ -129,6 +129,7 @@ def finetune(
             watch=console.watching(quiet=quiet),
             command=shlex.join(["eckart", *click.get_current_context().obj]),
         )
+    console.notes(result.notes, quiet=quiet)
     if as_json:
         console.answer_json("finetune", result.to_dict())
     else:

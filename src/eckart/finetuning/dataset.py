@@ -204,13 +204,16 @@ class Encoded:
         tokenizer: The tokenizer of the model.
         inputs: Names of the inputs that the model takes.
         length: Most tokens of a text.
+
+    Fields:
+        lengths: Number of tokens of each text.
     """
 
     def __init__(
         self, rows: Rows, task: Task, tokenizer: Any, inputs: Mapping[str, Any], length: int
     ) -> None:
         self.rows, self.task, self._tokenizer = rows, task, tokenizer
-        self._inputs, self._length = inputs, length
+        self._inputs, self.length = inputs, length
         found = tokenizer(list(rows.texts), truncation=True, max_length=length)
         # a tokenizer may give more than the model takes, such as token_type_ids
         self._columns = {name: found[name] for name in found if name in inputs}
@@ -222,7 +225,7 @@ class Encoded:
     def take(self, places: Places) -> "Encoded":
         """Some rows."""
         rows = self.rows.take(places)
-        return Encoded(rows, self.task, self._tokenizer, self._inputs, self._length)
+        return Encoded(rows, self.task, self._tokenizer, self._inputs, self.length)
 
     def batch(self, places: Places) -> dict[str, Any]:
         """The inputs of some rows, filled up to the longest of them, and their labels."""

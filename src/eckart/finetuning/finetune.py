@@ -76,8 +76,8 @@ def finetune(
         epochs: Passes over the rows to learn from.
         batch: Rows of a step.
         length: Most tokens of a text.
-        patience: Evaluations without a lower loss behind which the run ends; None never ends it.
-        time_limit: Seconds behind which the run ends.
+        patience: Evaluations without a lower loss after which the run ends; None never ends it.
+        time_limit: Seconds after which the run ends.
         seed: Seed of everything random.
         resume: Whether to go on with the unfinished work of an earlier run.
         force: Whether to overwrite `out` and unfinished work.

@@ -12,6 +12,14 @@ from eckart.finetuning.dataset import Task
 
 Metrics: TypeAlias = dict[str, tuple[float, float]]
 """Values and standard errors by name."""
+NAMES: Final = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mcc": "Matthews correlation",
+    "spearman": "Spearman correlation",
+}
+"""Titles of the figures."""
 RESAMPLES: Final = 200
 """Resamples of the rows from which the standard error of a figure of all rows is found."""
 

@@ -6,18 +6,11 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
+from eckart.finetuning.metrics import NAMES
 from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
 from eckart.reporting.html import draw, frame, grid, table
 from eckart.reporting.tables import figure, seconds
 
-NAMES: Final = {
-    "loss": "loss",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "mcc": "Matthews correlation",
-    "spearman": "Spearman correlation",
-}
-"""Titles of the figures of a task."""
 SMOOTHED: Final = 20
 """Steps over which the loss of a step is averaged at most, so that the curve can be read."""
 
@@ -36,7 +29,7 @@ def finetune_table(document: dict[str, Any]) -> list[tuple[str, str]]:
             for name, one in document["metrics"].items()
         ),
         ("loss without looking at the text", figure(document["constant_loss"])),
-        ("steps, of them taken", f"{document['run']['step']}, {document['chosen_step']}"),
+        ("steps, best after", f"{document['run']['step']}, {document['chosen_step']}"),
         ("layers, rank", f"{len(document['layers'])}, {settings['rank']}"),
         ("learnt whole", whole),
         ("start, optimizer", f"{settings['start']}, {settings['optimizer']}"),
@@ -172,12 +165,14 @@ def finetune_page(document: dict[str, Any]) -> str:
     curves = [learning_curve(document), rate_curve(document)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
     layers, groups = layer_rows(document), group_rows(document)
+    notes = "".join(f"<p>{escape(note)}</p>" for note in document["notes"])
     return frame(
         title=f"Adapter {document['folder']}",
         body=f"""
 <h1>{escape(document["folder"])}</h1>
 <p class="equation">W = W₀ + s·B·A, learnt from {escape(document["base"])}</p>
 <p class="message">{escape(document["message"])}</p>
+{notes}
 <h2>Figures</h2>
 <div class="card">{table(finetune_table(document))}</div>
 <h2>How it learnt</h2>
@@ -205,6 +200,7 @@ def readme(document: dict[str, Any]) -> str:
     count = max(1, len(document["labels"]))
     rows = "\n".join(f"| {label} | {value} |" for label, value in finetune_table(document))
     names = "".join(f"\n{place}. {label}" for place, label in enumerate(document["labels"]))
+    notes = "".join(f"\n{note}\n" for note in document["notes"])
     classes = f"\n## Classes\n{names}\n" if names else ""
     return f"""---
 library_name: peft
@@ -213,7 +209,7 @@ tags:
 - eckart
 ---
 
-# A low-rank adapter learnt from a {document["task"]}
+# A low-rank adapter learnt for a {document["task"]}
 
 {document["message"]}
 
@@ -223,7 +219,7 @@ from transformers import AutoModelForSequenceClassification
 base = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={count})
 model = PeftModel.from_pretrained(base, {own!r})
 ```
-{classes}
+{notes}{classes}
 | | |
 | --- | --- |
 {rows}

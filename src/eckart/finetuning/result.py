@@ -8,7 +8,7 @@ from typing import Any, Final, final
 
 from eckart.engine.result import Grade
 from eckart.files import write_text
-from eckart.finetuning.metrics import Metrics
+from eckart.finetuning.metrics import NAMES, Metrics
 
 VERSIONED: Final = ("eckart", "torch", "transformers", "peft")
 """Packages whose versions are in the report."""
@@ -51,7 +51,7 @@ class FineTuning:
         settings: The settings, with the learning rate that was used.
         search: The search for that rate.
         run: Steps, losses, evaluations, and seconds by what they were spent on.
-        chosen_step: Steps behind which the loss over the rows held back was lowest: the adapter is
+        chosen_step: Steps after which the loss over the rows held back was lowest: the adapter is
             of that moment.
         metrics: Figures over the rows held back, with standard errors.
         constant_loss: The loss over these rows of the best answer that does not look at the text.
@@ -64,6 +64,7 @@ class FineTuning:
         spent: Seconds of what comes before the first step.
         seconds: Duration of the whole job.
         command: Command line, or empty.
+        notes: Sentences for the user.
     """
 
     base: str
@@ -85,6 +86,7 @@ class FineTuning:
     spent: dict[str, float]
     seconds: float
     command: str
+    notes: tuple[str, ...] = ()
 
     @property
     def grade(self) -> Grade:
@@ -95,10 +97,10 @@ class FineTuning:
     def message(self) -> str:
         """The result in a sentence or two."""
         figures = ", ".join(
-            f"{name.replace('_', ' ')} {value:.3f} ± {error:.3f}"
+            f"{NAMES[name]} {value:.3f} ± {error:.3f}"
             for name, (value, error) in self.metrics.items()
         )
-        said = f"Over {self.rows[1]} rows held back, behind {self.chosen_step} steps: {figures}."
+        said = f"Over {self.rows[1]} rows held back, after {self.chosen_step} steps: {figures}."
         if self.grade == "short":
             said += (
                 f" An answer that does not look at the text has the loss {self.constant_loss:.3f}: "

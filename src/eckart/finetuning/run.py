@@ -194,7 +194,7 @@ class Run:
                 ) from interrupt
 
     def _start(self, plan: Plan, watch: Watch) -> None:
-        """Set the factors to their start, behind a few steps of the head where it is drawn."""
+        """Set the factors to their start, after a few steps of the head where it is drawn."""
         began, settings = time.perf_counter(), self.settings
         start_(self.model, "lora", seed=settings.seed)
         count = settings.head_steps
@@ -299,7 +299,20 @@ class Run:
             spent=self.spent,
             seconds=time.perf_counter() - began,
             command=command,
+            notes=tuple(self._notes()),
         )
+
+    def _notes(self) -> Iterator[str]:
+        """Sentences on texts that were cut, and on a token that whoever uses the adapter needs."""
+        cut = sum(int((one.lengths >= one.length).sum()) for one in (self.train, self.held))
+        if cut:
+            yield f"{cut} texts are {self.train.length} tokens long or longer, and were cut there."
+        if self.network.had_no_filler:
+            filler = self.network.tokenizer.pad_token_id
+            yield (
+                "The model names no token that fills texts up: set config.pad_token_id to "
+                f"{filler} before it is given several texts at once."
+            )
 
     def _difference(self, folder: Path, logits: Array) -> float:
         """The largest difference of outputs of the adapter, loaded into the base anew.

@@ -30,9 +30,9 @@ class Plan:
         steps: Number of steps.
         batch: Rows of a step.
         seed: Seed of the order of the rows and of dropout.
-        evaluations: Number of evaluations, evenly spread; the last is behind the last step.
-        patience: Evaluations without a lower loss behind which the run ends; None never ends it.
-        time_limit: Seconds behind which the run ends.
+        evaluations: Number of evaluations, evenly spread; the last is after the last step.
+        patience: Evaluations without a lower loss after which the run ends; None never ends it.
+        time_limit: Seconds after which the run ends.
     """
 
     steps: int
@@ -148,7 +148,7 @@ def train(
         plan: What to do.
         state: How far the run is; it is brought up to date.
         report: Called with each step and its loss.
-        keep: Called behind each evaluation, to save the state.
+        keep: Called after each evaluation, to save the state.
 
     Raises:
         MatrixError: If a loss is not finite; the message has a rate to try.
@@ -215,7 +215,7 @@ def _evaluate(model: Any, held: Encoded, state: State, rate: float) -> None:
 def diverged(step: int, rate: float) -> MatrixError:
     """The error for a loss that is not finite."""
     return MatrixError(
-        f"The loss is not finite behind step {step}, at the learning rate {rate:.3g}.",
+        f"The loss is not finite after step {step}, at the learning rate {rate:.3g}.",
         hint=f"Try `learning_rate={rate / 10:.2g}`.",
         code="not-finite",
     )
