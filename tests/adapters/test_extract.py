@@ -1,16 +1,47 @@
 """What an extraction promises: ranks, errors, bytes, and nothing lost without a word."""
 
+import gc
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from adapters.checkpoints import BFLOAT16, LAYERS, change, pair, tensors, tuned, write
+from adapters.pairs import saved_pair
 from eckart.adapters import extract_adapter
 from eckart.checkpoints.peft import adapter_bytes, read_adapter
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from tolerances import ADAPTER_ERROR, agree
+
+
+def pool_threads():
+    return [one for one in threading.enumerate() if one.name.startswith("ThreadPoolExecutor")]
+
+
+@pytest.mark.parametrize("end", ["an error in a tensor", "an error of the caller"])
+def test_a_job_that_fails_leaves_no_thread_to_be_found_by_the_garbage_collector(end, tmp_path):
+    """A generator that owns threads, collected while another thread starts, blocked for ever."""
+    base, other = saved_pair(tmp_path)
+    arguments = {}
+    if end == "an error in a tensor":
+        weights = load_file(other / "model.safetensors")
+        weights["model.layers.0.self_attn.q_proj.weight"][0, 0] = np.inf
+        save_file(weights, other / "model.safetensors")
+    else:
+        arguments["on_tensor"] = lambda _name, _entries: 1 / 0
+    gc.disable()
+    try:
+        with pytest.raises((MatrixError, ZeroDivisionError)) as kept:
+            extract_adapter(base, other, tmp_path / "out", rank=2, **arguments)
+        until = time.monotonic() + 30
+        while pool_threads() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not pool_threads(), kept
+    finally:
+        gc.enable()
 
 
 def deltas(base, after):

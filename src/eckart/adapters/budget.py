@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
@@ -187,9 +188,10 @@ def _at(
         one.pair.number: runner.at_stage(one, stage, ranks[one.pair.module]) for one in changing
     }
     missing = [one for one in changing if done[one.pair.number] is None]
-    for one in runner.resize(missing, ranks, stage):
-        done[one.pair.number] = one
-        report(0, said=one.pair.name)  # its entries were counted when it was read first
+    with closing(runner.resize(missing, ranks, stage)) as resized:
+        for one in resized:
+            done[one.pair.number] = one
+            report(0, said=one.pair.name)  # its entries were counted when it was read first
     return [done.get(one.pair.number) or one for one in records]
 
 

@@ -6,8 +6,8 @@ Finished work is stored beside the adapter that is being made, so that a killed 
 import json
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -204,9 +204,10 @@ class LayerRunner:
         missing = [pair for pair, record in zip(pairs, known, strict=True) if record is None]
         found: dict[int, TensorRecord] = {}
         # finished tensors count in the progress too
-        for record in chain(filter(None, known), self._each(missing, self._run)):
-            report(math.prod(record.pair.shape), said=record.pair.name)
-            found[record.pair.number] = record
+        with closing(self._each(missing, self._run)) as others:
+            for record in chain(filter(None, known), others):
+                report(math.prod(record.pair.shape), said=record.pair.name)
+                found[record.pair.number] = record
         return [found[pair.number] for pair in pairs]
 
     def factors(self, record: TensorRecord) -> FactoredLayer:
@@ -224,7 +225,7 @@ class LayerRunner:
 
     def resize(
         self, records: Sequence[TensorRecord], ranks: Mapping[str, int], stage: str
-    ) -> Iterator[TensorRecord]:
+    ) -> Generator[TensorRecord, None, None]:
         """The records of layers at other ranks, by module, stored under the given stage."""
         by_number = {record.pair.number: record for record in records}
 
@@ -248,14 +249,15 @@ class LayerRunner:
 
     def _each(
         self, pairs: Iterable[TensorPair], work: Callable[[StoredPair], TensorRecord]
-    ) -> Iterator[TensorRecord]:
+    ) -> Generator[TensorRecord, None, None]:
         """The result of the work on each tensor, small ones side by side, in any order.
 
         Which tensors are small depends only on their shapes, and so do the bits of their factors.
         """
         sized = [(math.prod(pair.shape) > ENTRIES_WORKED_ON_ALONE, pair) for pair in pairs]
         small, large = ([pair for size, pair in sized if size is one] for one in (False, True))
-        yield from side_by_side(work, read_ahead(self.base, self.tuned, small))
+        with closing(read_ahead(self.base, self.tuned, small)) as stored:
+            yield from side_by_side(work, stored)
         for pair in large:  # not read ahead, which would hold a second large pair
             yield work(next(read_ahead(self.base, self.tuned, [pair])))
 

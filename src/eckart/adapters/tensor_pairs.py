@@ -1,7 +1,7 @@
 """Tensors of a base matched with those of a fine-tune, and how an adapter takes in each change."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -169,8 +169,10 @@ StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
 
 def read_ahead(
     base: Checkpoint, tuned: Checkpoint, pairs: Iterable[TensorPair]
-) -> Iterator[StoredPair]:
+) -> Generator[StoredPair, None, None]:
     """Each pair with its tensors; the next pair is read while this one is worked on.
+
+    Whoever may leave it before its end closes it.
 
     Cost:
         The memory of two pairs.
@@ -180,7 +182,8 @@ def read_ahead(
         before = None if pair.base is None else base.read(pair.base)
         return pair, before, None if pair.tuned is None else tuned.read(pair.tuned)
 
-    with ThreadPoolExecutor(1) as reader:
+    reader = ThreadPoolExecutor(1)
+    try:
         rest = iter(pairs)
         following = [reader.submit(read, pair) for pair in islice(rest, 1)]
         while following:
@@ -188,6 +191,9 @@ def read_ahead(
             following = [reader.submit(read, pair) for pair in islice(rest, 1)]
             yield stored
             del stored  # else this pair would be held while the caller works on the next
+    finally:
+        # not waited for: this may run in any thread, if nobody closes it, and block that for ever
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
 T = TypeVar("T")
@@ -198,8 +204,10 @@ MOST_AT_ONCE: Final = 2
 each and the pair that is being read they stay within four times the bytes of the largest pair."""
 
 
-def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
     """The result of the work on each item, in order of completion, with one thread for each item.
+
+    Whoever may leave it before its end closes it, which waits for the work that was begun.
 
     The threads of BLAS wait for each other in products of a few columns; threads of different
     items do not. The result of an item does not depend on the number of items.

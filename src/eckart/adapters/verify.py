@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Final, final
@@ -231,10 +232,14 @@ def verify_adapter(
         one["name"]: float(one["relative_error"]) for one in report["tensors"] if one.get("rank")
     }
     checks = _Checks(alignment=alignment, recorded=recorded)
-    with watch("Verifying", sum(math.prod(pair.shape) for pair in pairs)) as progress:
-        for stored in read_ahead(before, after, pairs):
-            checks.add(stored)
-            progress(math.prod(stored[0].shape), said=stored[0].name)
+    total = sum(math.prod(pair.shape) for pair in pairs)
+    with (
+        watch("Verifying", total) as progress,
+        closing(read_ahead(before, after, pairs)) as stored,
+    ):
+        for one in stored:
+            checks.add(one)
+            progress(math.prod(one[0].shape), said=one[0].name)
     tied = coverage.placement.is_tied
     unplaced = checks.unplaced(tied=tied)
     for pair in coverage.tensors:
