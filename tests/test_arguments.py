@@ -206,6 +206,12 @@ TABLE = {
         of(eckart.extract_adapter, base="b", tuned="t", out="o"),
         "tolerance budget ratio",
     ),
+    "finetune": (
+        of(eckart.finetune, model="m", table="t.csv", out="o"),
+        "model table out text label task validation share rank alpha targets start "
+        "head_steps optimizer learning_rate head_rate weight_decay clip epochs batch "
+        "length patience time_limit seed resume force watch command",
+    ),
     "merge_adapters": (
         of(eckart.merge_adapters, base="b", adapters=["a"], out="o"),
         "base adapters out weights dtype shard_bytes force watch",
@@ -265,7 +271,8 @@ CASES = [
 
 
 NAMES = [name for name in dir(eckart) if name != "__version__"]
-MADE = {"Certificate", "Diverged", "EckartError", "Extraction", "Factorization", "Interrupted",
+MADE = {"Certificate", "Diverged", "EckartError", "Extraction", "Factorization", "FineTuning",
+        "Interrupted",
         "Matrix", "Outcome", "ConvergenceWarning", "ArgumentError", "MatrixError", "FormatError",
         "StorageError", "MissingExtra"}  # fmt: skip
 """What eckart makes and a person does not, and the protocol of a matrix."""

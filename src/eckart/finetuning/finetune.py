@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
-from eckart.arguments import as_path, check_list, check_number
+from eckart.arguments import as_path, check_flag, check_list, check_number, check_whole
 from eckart.errors import MissingExtra
 from eckart.files import check_output, whole_file
 from eckart.files.reading import check_utf8
@@ -104,7 +104,7 @@ def finetune(
         label=label,
         task=task,
         rank=rank,
-        alpha=2.0 * rank if alpha is None else alpha,
+        alpha=2.0 * check_whole("rank", rank) if alpha is None else alpha,
         targets=tuple(check_list("targets", targets)),
         start=start,
         head_steps=head_steps,
@@ -122,6 +122,8 @@ def finetune(
     )
     if time_limit is not None and not check_number("time_limit", time_limit) > 0:
         raise bad_number("time_limit", time_limit, "a number above 0")
+    check_flag("force", force)
+    check_flag("resume", resume)
     base, target = as_path(model), as_path(out)
     tables = [as_path(one) for one in (table, validation) if one is not None]
     check_utf8(target)  # safetensors, which PEFT writes, opens no other

@@ -60,7 +60,7 @@ def rounds_of(steps: int) -> list[int]:
 
     Example:
         >>> rounds_of(1000), rounds_of(100)
-        ([17, 35, 71], [])
+        ([19, 38], [])
     """
     counts = [RATES]
     while counts[-1] > 1:

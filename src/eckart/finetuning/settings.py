@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, final, get_args
 
 from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.errors import ArgumentError
-from eckart.finetuning.dataset import TaskName
+from eckart.finetuning.dataset import TASKS, TaskName
 
 OptimizerName: TypeAlias = Literal["adamw", "lora+", "scaled", "rite", "muon"]
 OPTIMIZERS: Final[tuple[OptimizerName, ...]] = get_args(OptimizerName)
@@ -40,11 +40,23 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        for name, known in (("start", START_NAMES), ("optimizer", OPTIMIZERS)):
+        for name in ("text", "label"):
+            column: object = getattr(self, name)
+            if not isinstance(column, str):
+                raise ArgumentError(
+                    f"`{name}` is {column!r:.100}.",
+                    hint="Give the name of a column.",
+                    code="no-such-column",
+                )
+        for name, known in (
+            ("start", START_NAMES),
+            ("optimizer", OPTIMIZERS),
+            ("task", (None, *TASKS)),
+        ):
             if not is_one_of(getattr(self, name), known):
                 raise ArgumentError(
                     f"There is no {name} '{getattr(self, name)}'.",
-                    hint=f"Give {', '.join(known)}.",
+                    hint=f"Give {', '.join(filter(None, known))}.",
                     code=f"no-such-{name}",
                 )
         for name in ("rank", "batch", "length", "patience", "seed"):
