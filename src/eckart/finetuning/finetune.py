@@ -125,7 +125,7 @@ def finetune(
     check_flag("force", force)
     check_flag("resume", resume)
     base, target = as_path(model), as_path(out)
-    tables = [as_path(one) for one in (table, validation) if one is not None]
+    tables = [as_path(table), *(() if validation is None else (as_path(validation),))]
     check_utf8(target)  # safetensors, which PEFT writes, opens no other
     if not all(map(find_spec, ("torch", "transformers", "peft"))):
         raise MissingExtra(

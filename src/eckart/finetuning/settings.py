@@ -51,12 +51,14 @@ class Settings:
         for name, known in (
             ("start", START_NAMES),
             ("optimizer", OPTIMIZERS),
-            ("task", (None, *TASKS)),
+            ("task", TASKS),
         ):
-            if not is_one_of(getattr(self, name), known):
+            chosen: object = getattr(self, name)
+            is_open = chosen is None and name == "task"
+            if not is_open and not is_one_of(chosen, known):
                 raise ArgumentError(
-                    f"There is no {name} '{getattr(self, name)}'.",
-                    hint=f"Give {', '.join(filter(None, known))}.",
+                    f"There is no {name} '{chosen}'.",
+                    hint=f"Give {', '.join(known)}.",
                     code=f"no-such-{name}",
                 )
         for name in ("rank", "batch", "length", "patience", "seed"):
