@@ -140,9 +140,8 @@ class ScaledGradient(_Invariant):
         return self._means(batch, self._turns(batch), momentum, 1.0)
 
 
-@final
-class ScaledAdam(_Invariant):
-    """`ScaledGradient` with means as in Adam, and one mean of squares for each factor.
+class _Adaptive(_Invariant):
+    """What the invariant methods have in common that keep means of squares, as Adam does.
 
     Args:
         betas, eps: Those of Adam.
@@ -159,6 +158,15 @@ class ScaledAdam(_Invariant):
         **settings: Any,
     ) -> None:
         super().__init__(known, rest, lr=lr, betas=betas, eps=eps, **settings)
+
+
+@final
+class ScaledAdam(_Adaptive):
+    """`ScaledGradient` with means as in Adam, and one mean of squares for each factor.
+
+    Args:
+        betas, eps: Those of Adam.
+    """
 
     def _directions(self, batch: Batch) -> list[Any]:
         (first, second), eps = batch.groups[0]["betas"], batch.groups[0]["eps"]
@@ -175,7 +183,7 @@ class ScaledAdam(_Invariant):
 
 
 @final
-class LoRARite(_Invariant):
+class LoRARite(_Adaptive):
     """LoRA-RITE: Adam in the bases of the factors, with a rank × rank matrix as mean of squares.
 
     D = m̂·(V̂^½ + ε)⁻¹ for each side, with V the mean of GᵢᵀGᵢ / rows of what it sees. The step of A
@@ -186,18 +194,6 @@ class LoRARite(_Invariant):
 
     Source: Yen et al., arXiv 2410.20625, algorithm 1, without the escaped mass.
     """
-
-    def __init__(
-        self,
-        known: Iterable[Pair],
-        rest: Iterable[Any] = (),
-        *,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = BETAS,
-        eps: float = EPS,
-        **settings: Any,
-    ) -> None:
-        super().__init__(known, rest, lr=lr, betas=betas, eps=eps, **settings)
 
     def _directions(self, batch: Batch) -> list[Any]:
         (first, second), eps = batch.groups[0]["betas"], batch.groups[0]["eps"]
