@@ -34,9 +34,10 @@ data_options = together(
     click.option("--label", default="label", show_default=True, help="Column of the labels."),
     click.option(
         "--task",
-        type=click.Choice(["classification", "regression"]),
-        help="What the labels are.  [default: numbers that are not all whole are a regression]",
+        type=click.Choice(["classification", "regression", "language"]),
+        help="What is learnt.  [default: a class, or numbers that are not all whole]",
     ),
+    click.option("--lm", is_flag=True, help="Learn the texts themselves: --task language."),
     click.option("--validation", type=FILE, help="Table of rows to validate with."),
     click.option(
         "--share", default=0.1, show_default=True, help="Share of each class to hold back instead."
@@ -44,20 +45,21 @@ data_options = together(
     click.option("--length", default=128, show_default=True, help="Most tokens of a text."),
 )
 factor_options = together(
-    click.option("--rank", default=8, show_default=True, help="Rank of every layer."),
+    click.option("--rank", type=int, help="Rank of every layer.  [default: 8]"),
+    click.option("--budget", help="Bytes of all factors instead, such as 2MB; ranks then grow."),
     click.option("--alpha", type=float, help="α of s = α / rank.  [default: 2 × rank]"),
     click.option(
         "--targets",
         multiple=True,
-        metavar="PATTERN",
-        help="Adapt only the linear layers that match.",
+        metavar="attention|mlp|PATTERN",
+        help="Adapt only these linear layers.",
     ),
     click.option(
         "--start",
-        type=click.Choice(["lora", "gradient", "whitened"]),
         default="lora",
         show_default=True,
-        help="Drawn factors, or A from the first gradient.",
+        metavar="lora|gradient|whitened|pissa|FOLDER",
+        help="Drawn factors, A from the first gradient, both from W, or an adapter.",
     ),
     click.option("--head-steps", type=int, help="Steps of the head alone before the gradient."),
 )
@@ -84,6 +86,9 @@ learning_options = together(
     click.option("--clip", type=float, help="Largest norm of the gradient."),
     click.option("--epochs", default=3.0, show_default=True, help="Passes over the rows."),
     click.option("--batch", default=16, show_default=True, help="Rows of a step."),
+    click.option(
+        "--dropout/--no-dropout", default=True, help="Keep the dropout of the model on, or not."
+    ),
     click.option("--patience", type=int, help="Evaluations without a lower loss, then it ends."),
     click.option("--time-limit", type=float, help="Seconds after which it ends."),
 )
@@ -108,8 +113,9 @@ def finetune(
     """Learn an adapter of MODEL from the texts and labels of TABLE, and prove that PEFT loads it.
 
     W = W₀ + s·B·A: the weights W₀ stay as they are, and B and A are learnt. TABLE is CSV, Parquet
-    or JSON lines. Before the adapter is in its place, it is loaded into MODEL again, and gives the
-    outputs of the training, or nothing is written. Needs PyTorch, transformers and PEFT.
+    or JSON lines, and with --lm a column of texts, the columns prompt and completion, or a file of
+    running text (.txt). Before the adapter is in its place, it is loaded into MODEL again, and
+    gives the outputs of the training, or nothing is written. Needs PyTorch, transformers and PEFT.
     """
     if output is None:
         raise ArgumentError(
@@ -120,6 +126,14 @@ def finetune(
     from eckart.finetuning.finetune import finetune
 
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
+    if options.pop("lm"):
+        if options["task"] not in (None, "language"):
+            raise ArgumentError(
+                f"Both --lm and --task {options['task']} are given.",
+                hint="Give one of the two.",
+                code="task-chosen-twice",
+            )
+        options["task"] = "language"
     with limited_threads(threads):
         result = finetune(
             model,

@@ -1,11 +1,11 @@
-"""Rows of texts and labels: read from a table, split, encoded, and put into batches."""
+"""Rows of texts and labels: read from a table, and split."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.files.tables import read_columns, table_head
 from eckart.files.text.table import plain
 
-TaskName: TypeAlias = Literal["classification", "regression"]
+TaskName: TypeAlias = Literal["classification", "regression", "language"]
 Places: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 """Positions of rows."""
-TASKS: Final = ("classification", "regression")
+TASKS: Final[tuple[TaskName, ...]] = get_args(TaskName)
 MOST_CLASSES: Final = 1000
 """Classes of a classification; a column with more is most likely no label."""
 MOST_LISTED: Final = 10
@@ -28,11 +28,11 @@ MOST_LISTED: Final = 10
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is learnt: a class of each text, or a number.
+    """What is learnt: a class of each text, a number, or the texts themselves.
 
     Fields:
-        name: "classification" or "regression".
-        labels: The classes in the order of their numbers; () of a regression.
+        name: "classification", "regression" or "language".
+        labels: The classes in the order of their numbers; () without classes.
     """
 
     name: TaskName
@@ -47,57 +47,73 @@ class Task:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Texts and their labels: numbers of classes, or the numbers to be learnt."""
+    """Texts, and what is learnt of them.
+
+    Fields:
+        texts: The texts; of a language what follows the prompts, if there are any.
+        labels: Numbers of classes, or the numbers to be learnt; zeros of a language.
+        prompts: Texts that are read and not learnt, one for each text, or ().
+        is_running: Whether the texts are parts of one text, which is cut into pieces of one length.
+    """
 
     texts: tuple[str, ...]
     labels: Array
+    prompts: tuple[str, ...] = ()
+    is_running: bool = False
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, places: Places) -> "Rows":
         """Some rows."""
-        texts = tuple(self.texts[int(place)] for place in places)
-        return Rows(texts=texts, labels=self.labels[np.asarray(places, dtype=np.intp)])
+        return Rows(
+            texts=tuple(self.texts[int(place)] for place in places),
+            labels=self.labels[np.asarray(places, dtype=np.intp)],
+            prompts=tuple(self.prompts[int(place)] for place in places if self.prompts),
+            is_running=self.is_running,
+        )
 
 
-def read_rows(path: Path, text: str, label: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read the texts and the labels of a table, both as they are written.
+def read_columns_of_text(path: Path, *names: str) -> list[tuple[str, ...]]:
+    """Read some columns of a table as they are written.
 
     Raises:
-        ArgumentError: If the table has no such column.
-        FormatError: If a text or a label is missing.
+        ArgumentError: If the table has no such column, or two of the names are one.
+        FormatError: If a cell is missing.
     """
-    head = table_head(path, frozenset({plain(text), plain(label)}))
-    names = head.names or ()
-    for name in (text, label):
-        if name not in names:
+    head = table_head(path, frozenset(map(plain, names)))
+    known = head.names or ()
+    for name in names:
+        if name not in known:
             raise ArgumentError(
                 f"{path} has no column '{name}'.",
-                hint=f"It has: {', '.join(names[:MOST_LISTED])}."
-                if names
+                hint=f"It has: {', '.join(known[:MOST_LISTED])}."
+                if known
                 else "Its first line names no columns.",
                 code="no-such-column",
             )
-    places = {names.index(text): "text", names.index(label): "text"}
-    if len(places) < 2:
+    places = {known.index(name): name for name in names}
+    if len(places) < len(names):
         raise ArgumentError(
             "The text and the label are one column.", hint="Name two.", code="no-such-column"
         )
     table = read_columns(path, head, dict.fromkeys(places, "text"))
-    found: list[tuple[str, ...]] = []
-    for name in (text, label):
-        column = table.column(str(names.index(name))).to_pylist()
-        for row, cell in enumerate(column):
-            is_gap = cell is None or (isinstance(cell, float) and math.isnan(cell))
-            if is_gap or not str(cell).strip():
-                raise FormatError(
-                    f"{path}: row {row + 1} has no {name}.",
-                    hint="Fill it in, or leave the row out.",
-                    code="missing-value",
-                )
-        found.append(tuple(map(str, column)))
-    return found[0], found[1]
+    return [
+        tuple(_filled(table.column(str(place)).to_pylist(), path, name))
+        for place, name in places.items()
+    ]
+
+
+def _filled(cells: Sequence[Any], path: Path, name: str) -> Iterator[str]:
+    for row, cell in enumerate(cells):
+        is_gap = cell is None or (isinstance(cell, float) and math.isnan(cell))
+        if is_gap or not str(cell).strip():
+            raise FormatError(
+                f"{path}: row {row + 1} has no {name}.",
+                hint="Fill it in, or leave the row out.",
+                code="missing-value",
+            )
+        yield str(cell)
 
 
 def task_of(labels: Sequence[str], name: TaskName | None) -> Task:
@@ -192,63 +208,6 @@ def split(rows: Rows, task: Task, share: float, seed: int) -> tuple[Rows, Rows]:
             code="too-few-rows",
         )
     return rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
-
-
-@final
-class Encoded:
-    """Rows as tokens, from which batches for the model are made.
-
-    Args:
-        rows: The rows.
-        task: The task, which decides the type of the labels.
-        tokenizer: The tokenizer of the model.
-        inputs: Names of the inputs that the model takes.
-        length: Most tokens of a text.
-
-    Fields:
-        lengths: Number of tokens of each text.
-    """
-
-    def __init__(
-        self, rows: Rows, task: Task, tokenizer: Any, inputs: Mapping[str, Any], length: int
-    ) -> None:
-        self.rows, self.task, self._tokenizer = rows, task, tokenizer
-        self._inputs, self.length = inputs, length
-        found = tokenizer(list(rows.texts), truncation=True, max_length=length)
-        # a tokenizer may give more than the model takes, such as token_type_ids
-        self._columns = {name: found[name] for name in found if name in inputs}
-        self.lengths = np.array([len(one) for one in found["input_ids"]])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, places: Places) -> "Encoded":
-        """Some rows."""
-        rows = self.rows.take(places)
-        return Encoded(rows, self.task, self._tokenizer, self._inputs, self.length)
-
-    def batch(self, places: Places) -> dict[str, Any]:
-        """The inputs of some rows, filled up to the longest of them, and their labels."""
-        import torch
-
-        chosen = [int(place) for place in places]
-        made = self._tokenizer.pad(
-            {name: [column[place] for place in chosen] for name, column in self._columns.items()},
-            return_tensors="pt",
-        )
-        kind = torch.int64 if self.task.name == "classification" else torch.float32
-        return {**made, "labels": torch.tensor(self.rows.labels[chosen]).to(kind)}
-
-    def in_order(self, count: int) -> Iterator[npt.NDArray[np.intp]]:
-        """Yield places of rows of similar length, which take the fewest tokens, in batches."""
-        order = np.argsort(self.lengths, kind="stable")
-        for start in range(0, len(order), count):
-            yield order[start : start + count]
-
-    def epoch(self, number: int, count: int, seed: int) -> list[npt.NDArray[np.int64]]:
-        """The batches of an epoch: a permutation that depends on its number and the seed alone."""
-        order = np.random.default_rng([seed, 2, number]).permutation(len(self))
-        return [order[start : start + count] for start in range(0, len(order), count)]
 
 
 def constant_loss(train: Rows, held: Rows, task: Task) -> float:

@@ -18,6 +18,7 @@ NAMES: Final = {
     "macro_f1": "macro F1",
     "mcc": "Matthews correlation",
     "spearman": "Spearman correlation",
+    "perplexity": "perplexity",
 }
 """Titles of the figures."""
 RESAMPLES: Final = 200
@@ -33,29 +34,49 @@ def losses(logits: Array, labels: Array, task: Task) -> Array:
     return np.log(np.exp(shifted).sum(axis=1)) - chosen
 
 
-def measured(logits: Array, labels: Array, task: Task, seed: int) -> Metrics:
+def mean_loss(figures: Array, labels: Array, task: Task) -> tuple[float, float]:
+    """The mean loss over rows, of a language over all tokens, with its standard error.
+
+    Args:
+        figures: What `Encoded.figures` keeps of each row.
+        labels: Numbers of the classes, or the numbers to be learnt.
+        task: The task.
+    """
+    if task.name != "language":
+        return _mean(losses(figures.astype(FLOAT64), labels, task))
+    sums, counts = figures.T
+    mean = float(sums.sum() / counts.sum())
+    # the rows are drawn, not their tokens: the error of a ratio (Cochran 1977, equation 6.13)
+    spread = _mean(sums - mean * counts)[1] * len(sums)
+    return mean, spread / float(counts.sum())
+
+
+def measured(figures: Array, labels: Array, task: Task, seed: int) -> Metrics:
     """The figures of a task over some rows.
 
     Args:
-        logits: Outputs of the model, of shape (rows, outputs).
+        figures: What `Encoded.figures` keeps of each row.
         labels: Numbers of the classes, or the numbers to be learnt.
         task: The task.
         seed: Seed of the resamples.
 
     Returns:
         The loss; accuracy, macro F1 and the correlation of Matthews (MCC) of a classification;
-        Spearman's correlation of a regression. The standard error of a mean is that of its rows,
-        the others are found by resampling the rows.
+        Spearman's correlation of a regression; the perplexity, the exponential of the loss, of a
+        language. The standard error of a mean is that of its rows, that of the perplexity follows
+        from that of the loss, and the others are found by resampling the rows.
     """
-    lost = losses(logits.astype(FLOAT64), labels, task)
-    found: Metrics = {"loss": _mean(lost)}
-    if task.name == "regression":
-        found["spearman"] = _resampled(_spearman, logits[:, 0], labels, seed)
-        return found
-    answers = np.argmax(logits, axis=1)
-    found["accuracy"] = _mean((answers == labels).astype(FLOAT64))
-    for name, figure in (("macro_f1", macro_f1), ("mcc", matthews)):
-        found[name] = _resampled(figure, answers, labels, seed)
+    found: Metrics = {"loss": mean_loss(figures, labels, task)}
+    if task.name == "language":
+        mean, error = found["loss"]
+        found["perplexity"] = float(np.exp(mean)), float(np.exp(mean)) * error
+    elif task.name == "regression":
+        found["spearman"] = _resampled(_spearman, figures[:, 0], labels, seed)
+    else:
+        answers = np.argmax(figures, axis=1)
+        found["accuracy"] = _mean((answers == labels).astype(FLOAT64))
+        for name, figure in (("macro_f1", macro_f1), ("mcc", matthews)):
+            found[name] = _resampled(figure, answers, labels, seed)
     return found
 
 

@@ -2,16 +2,23 @@
 
 import fnmatch
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.running import sentence_of
 from eckart.checkpoints.running_builder import alone, running_model
 from eckart.errors import ArgumentError, FormatError
 from eckart.finetuning.dataset import Task
+from eckart.finetuning.encoded import Encoded
+from eckart.finetuning.language import check_causal, is_encoder
+
+ATTENTION: Final = "attention"
+MLP: Final = "mlp"
+"""Kinds of layers: those in a module of attention, and the others of a block."""
 
 
 @final
@@ -23,7 +30,7 @@ class Network:
         model: The model of transformers, in float32.
         tokenizer: Its tokenizer.
         head: Names of the modules that are learnt whole: those outside of the base, and those whose
-            weights the folder lacks.
+            weights the folder lacks; none of a language model, whose outputs are its own.
         is_new: Whether some weights of the head are drawn, because the folder lacks them.
         had_no_filler: Whether the model names no token that fills texts up, so that one was chosen.
     """
@@ -33,6 +40,27 @@ class Network:
     head: tuple[str, ...]
     is_new: bool
     had_no_filler: bool
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """The two sides of the weight of a layer, as it is stored."""
+        rows, columns = self.model.get_submodule(name).weight.shape
+        return int(rows), int(columns)
+
+    def check_tokens(self, *parts: Encoded) -> None:
+        """Refuse tokens beyond the table of the model.
+
+        Raises:
+            FormatError: If the tokenizer is not that of the model.
+        """
+        entries = int(self.model.get_input_embeddings().weight.shape[0])
+        texts = (one for part in parts for one in part.columns["input_ids"])
+        largest = max((max(one, default=0) for one in texts), default=0)
+        if largest >= entries:
+            raise FormatError(
+                f"The tokenizer gives the token {largest}, and the model has {entries}.",
+                hint="Give the tokenizer that the model was trained with.",
+                code="other-tokenizer",
+            )
 
 
 def open_network(folder: Path, task: Task, seed: int) -> Network:
@@ -54,7 +82,8 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
             code="no-such-model",
         )
     model, tokenizer, missing = _loaded(folder, task, seed)
-    head = _head(model, missing)
+    is_language = task.name == "language"
+    head = () if is_language else _head(model, missing)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     lost = [name for name in missing if name in sizes and not _within(name, head)]
     if lost or 2 * sum(sizes[name] for name in missing if name in sizes) > sum(sizes.values()):
@@ -63,36 +92,42 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
             hint="Give a model that was saved whole, with its own config.",
             code="incomplete-model",
         )
+    had_no_filler = _fill_up(model, tokenizer, folder)
+    if is_language:
+        check_causal(model, folder)
+        # labels are filled up on this side
+        tokenizer.padding_side = "right"
     return Network(
         model=model,
         tokenizer=tokenizer,
         head=head,
         is_new=any(name in sizes for name in missing),
-        had_no_filler=_fill_up(model, tokenizer, folder),
+        # nothing depends on what fills a text up behind its end, unless a head looks for that
+        had_no_filler=had_no_filler and not is_language,
     )
 
 
 def _loaded(folder: Path, task: Task, seed: int) -> tuple[Any, Any, list[str]]:
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
 
-    numbers = {str(label): number for number, label in enumerate(task.labels or ("value",))}
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    is_class = task.name == "classification"
+    is_language = task.name == "language"
+    kind = AutoModelForCausalLM if is_language else AutoModelForSequenceClassification
     try:
         # the weights that the folder lacks are drawn from the seed, whatever was drawn before
         with alone(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            config = AutoConfig.from_pretrained(
-                folder,
-                num_labels=task.outputs,
-                label2id=numbers,
-                id2label={number: label for label, number in numbers.items()},
-                problem_type="single_label_classification" if is_class else "regression",
-                **here,
-            )
+            config = AutoConfig.from_pretrained(folder, **_outputs(task), **here)
+            if is_language and is_encoder(config):
+                raise ValueError("it has an encoder, which a model of language alone has not")
             tokenizer = AutoTokenizer.from_pretrained(folder, **here)
-            model, found = AutoModelForSequenceClassification.from_pretrained(
+            model, found = kind.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -108,6 +143,20 @@ def _loaded(folder: Path, task: Task, seed: int) -> tuple[Any, Any, list[str]]:
         ) from error
     mismatched = [str(name) for name, *_ in found["mismatched_keys"]]
     return model, tokenizer, sorted([*map(str, found["missing_keys"]), *mismatched])
+
+
+def _outputs(task: Task) -> dict[str, Any]:
+    """What the configuration of a model says of its outputs."""
+    if task.name == "language":
+        return {}
+    numbers = {label: number for number, label in enumerate(task.labels or ("value",))}
+    is_class = task.name == "classification"
+    return {
+        "num_labels": task.outputs,
+        "label2id": numbers,
+        "id2label": {number: label for label, number in numbers.items()},
+        "problem_type": "single_label_classification" if is_class else "regression",
+    }
 
 
 def _head(model: Any, missing: Iterable[str]) -> tuple[str, ...]:
@@ -149,17 +198,20 @@ def _fill_up(model: Any, tokenizer: Any, folder: Path) -> bool:
         tokenizer.pad_token = free[0]
     if had_none:
         config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    # keys and values of past tokens serve generation only, and take memory
+    config.use_cache = model.config.use_cache = False
     # padding a few encoded texts is what is wanted here
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     return had_none
 
 
 def layers_of(network: Network, patterns: Sequence[str]) -> list[str]:
-    """Names of the linear layers to adapt, outside of the head.
+    """Names of the linear layers to adapt, outside of the head and of the outputs of a language.
 
     Args:
         network: The base and its head.
-        patterns: Shell patterns, of which a name has to match one; empty takes all.
+        patterns: Kinds of layers (attention, mlp), last names such as `query`, or shell patterns,
+            of which a name has to match one; empty takes all.
 
     Raises:
         ArgumentError: If a pattern matches no layer.
@@ -169,10 +221,13 @@ def layers_of(network: Network, patterns: Sequence[str]) -> list[str]:
     config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
     running = running_model(config)
     kinds = {} if running is None else {name: one.kind for name, one in running.modules.items()}
+    last = model.get_output_embeddings()
     known = [
         name
         for name, kind in kinds.items()
-        if kind in (Kind.LINEAR, Kind.TRANSPOSED) and not _within(name, network.head)
+        if kind in (Kind.LINEAR, Kind.TRANSPOSED)
+        and not _within(name, network.head)
+        and (last is None or model.get_submodule(name) is not last)
     ]
     if not known:
         raise FormatError(
@@ -180,30 +235,50 @@ def layers_of(network: Network, patterns: Sequence[str]) -> list[str]:
             hint="Give another model.",
             code="no-layers",
         )
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
+    chosen = {
+        pattern: {name for name in known if _is(name, pattern, model)} for pattern in patterns
+    }
+    for pattern, names in chosen.items():
+        if not names:
             raise ArgumentError(
                 f"The pattern '{pattern}' matches no linear layer.",
-                hint=f"Names look like '{known[0]}'; use * for any characters.",
+                hint=f"Give {ATTENTION}, {MLP}, or a name like '{known[0]}'; * is any characters.",
                 code="pattern-matches-nothing",
             )
-    return [
-        name
-        for name in known
-        if not patterns or any(fnmatch.fnmatchcase(name, one) for one in patterns)
-    ]
+    return [name for name in known if not patterns or any(name in own for own in chosen.values())]
 
 
-def adapted(network: Network, layers: Sequence[str], rank: int, alpha: float, base: Path) -> Any:
-    """The model with factors of one rank at each layer, and with its head as parts learnt whole.
+def _is(name: str, pattern: str, model: Any) -> bool:
+    """Whether a layer is of a kind, has a last name, or matches a pattern."""
+    if pattern in (ATTENTION, MLP):
+        words = name.split(".")
+        # the name of the class of a module tells, since that of the module differs between models
+        above = [model.get_submodule(".".join(words[:end])) for end in range(1, len(words))]
+        is_in_block = any(type(one).__name__ == "ModuleList" for one in above)
+        is_attention = any("attention" in type(one).__name__.lower() for one in above)
+        return is_attention if pattern == ATTENTION else is_in_block and not is_attention
+    return name.rpartition(".")[2] == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def adapted(
+    network: Network, ranks: Mapping[str, int], scale: float, base: Path, task: Task
+) -> Any:
+    """The model with factors at some layers, and with its head as parts learnt whole.
+
+    Args:
+        network: The base and its head.
+        ranks: The rank of each layer.
+        scale: s of all of them.
+        base: Folder of the base.
+        task: The task.
 
     Raises:
-        ArgumentError: If the rank is larger than a side of a layer.
+        ArgumentError: If a rank is larger than a side of its layer.
     """
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    for name in layers:
+    for name, rank in ranks.items():
         weight = network.model.get_submodule(name).weight
         if rank > min(weight.shape):
             raise ArgumentError(
@@ -211,18 +286,34 @@ def adapted(network: Network, layers: Sequence[str], rank: int, alpha: float, ba
                 hint=f"Give at most {min(weight.shape)}, or leave the layer out.",
                 code="rank-too-large",
             )
+    usual = max(ranks.values())
+    patterns: dict[str, Any] = patterns_of(ranks, usual, scale)
     config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=rank,
-        lora_alpha=alpha,  # pyright: ignore[reportArgumentType] PEFT takes any number
+        task_type=TaskType.CAUSAL_LM if task.name == "language" else TaskType.SEQ_CLS,
+        r=usual,
+        lora_alpha=scale * usual,  # pyright: ignore[reportArgumentType] PEFT takes any number
         lora_dropout=0.0,
-        target_modules=list(layers),
+        target_modules=list(ranks),
         modules_to_save=list(network.head) or None,
         base_model_name_or_path=str(base),
+        **patterns,
     )
     # PEFT warns of transposed weights, which it finds by itself
     with alone(), torch.random.fork_rng(devices=[]):
         return get_peft_model(network.model, config)
+
+
+def patterns_of(ranks: Mapping[str, int], usual: int, scale: float) -> dict[str, dict[str, Any]]:
+    """The ranks and α = s·rank of layers whose rank is not the usual, as PEFT has them.
+
+    Names are whole and escaped, since PEFT takes them for regular expressions and compares them
+    from the start of a name only if they say so.
+    """
+    unusual = {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != usual}
+    return {
+        "rank_pattern": dict(sorted(unusual.items())),
+        "alpha_pattern": {name: scale * rank for name, rank in sorted(unusual.items())},
+    }
 
 
 def digest_of(tensors: Iterable[tuple[str, Any]]) -> str:
@@ -246,3 +337,28 @@ def frozen(model: Any) -> list[tuple[str, Any]]:
         for name, one in model.named_parameters()
         if not one.requires_grad and ".original_module." not in name
     ]
+
+
+OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet"})
+"""`model_type` of models whose positions begin behind the number of their padding token."""
+
+
+def most_tokens(network: Network, length: int) -> int:
+    """The most tokens of a text: those that are asked for, or that the model has positions for."""
+    config = network.model.config.get_text_config()
+    places = (getattr(config, "max_position_embeddings", None), network.tokenizer.model_max_length)
+    most = min((one for one in places if isinstance(one, int) and one > 0), default=2**31)
+    special = network.tokenizer.num_special_tokens_to_add()
+    # RoBERTa counts positions from behind its padding token
+    most -= (config.pad_token_id or 0) + 1 if config.model_type in OFFSET else 0
+    if most <= special:
+        raise ArgumentError(
+            f"The model takes {most} tokens.", hint="Give another model.", code="too-short"
+        )
+    if length <= special:
+        raise ArgumentError(
+            f"A text of {length} tokens holds no more than the {special} that the model adds.",
+            hint="Give a larger `length`.",
+            code="bad-number",
+        )
+    return min(most, length)

@@ -31,6 +31,17 @@ class Pair:
         """The number of columns of B."""
         return int(self.A.shape[0])
 
+    @property
+    def weight(self) -> Any:
+        """W of the layer with outputs down and inputs across, as B·A has them."""
+        return self.turned(self.module.get_base_layer().weight)
+
+    def turned(self, weight: Any) -> Any:
+        """A weight as the layer stores it, with outputs down and inputs across."""
+        # an embedding, and some layers of GPT-2, store the transpose
+        is_table = hasattr(self.module.get_base_layer(), "num_embeddings")
+        return weight.T if is_table or getattr(self.module, "fan_in_fan_out", False) else weight
+
     def __post_init__(self) -> None:
         if self.B.ndim != 2 or self.A.ndim != 2 or self.B.shape[1] != self.A.shape[0]:
             raise ArgumentError(

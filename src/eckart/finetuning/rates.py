@@ -1,6 +1,6 @@
 """The learning rate, found by short runs of falling number and rising length."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -50,6 +50,17 @@ class RateSearch:
         trials = [{"rate": t.rate, "steps": t.steps, "loss": t.loss} for t in self.trials]
         good = None if self.lowest is None else [self.lowest, self.highest]
         return {"rate": self.rate, "trials": trials, "good_range": good}
+
+    @staticmethod
+    def from_dict(document: Mapping[str, Any]) -> "RateSearch":
+        """The search from what `to_dict` made."""
+        good = document["good_range"] or (None, None)
+        return RateSearch(
+            rate=float(document["rate"]),
+            trials=tuple(Trial(**one) for one in document["trials"]),
+            lowest=good[0],
+            highest=good[1],
+        )
 
 
 def rounds_of(steps: int) -> list[int]:

@@ -28,7 +28,7 @@ def finetune_table(document: dict[str, Any]) -> list[tuple[str, str]]:
             (NAMES[name], f"{one['value']:.4f} ± {one['standard_error']:.4f}")
             for name, one in document["metrics"].items()
         ),
-        ("loss without looking at the text", figure(document["constant_loss"])),
+        (f"loss: {document['reference'].lower()}", figure(document["reference_loss"])),
         ("steps, best after", f"{document['run']['step']}, {document['chosen_step']}"),
         ("layers, rank", f"{len(document['layers'])}, {settings['rank']}"),
         ("learnt whole", whole),
@@ -70,7 +70,7 @@ def learning_curve(document: dict[str, Any]) -> go.Figure:
         line={"color": ACCENT, "width": 2.5},
         hovertemplate="step %{x}<br>loss %{y:.4f}<extra></extra>",
     )
-    constant = document["constant_loss"]
+    constant = document["reference_loss"]
     drawn.add_hline(y=constant, line={"color": FLOOR, "width": 1.5, "dash": "dot"})
     losses = [*smooth, *(one["loss"] for one in evaluations), constant]
     drawn.update_xaxes(title="step")

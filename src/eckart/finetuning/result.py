@@ -27,6 +27,7 @@ class Layer:
         relative_change: ‖ΔW‖ / ‖W‖.
         stable_rank: ‖ΔW‖²_F / σ₁², between 1 and the rank; 0 if nothing was learnt.
         singular_values: σ₁ ≥ σ₂ ≥ … of ΔW.
+        cut: Relative error of cutting ΔW to the rank, if the start moved W; else 0.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Layer:
     relative_change: float
     stable_rank: float
     singular_values: tuple[float, ...]
+    cut: float = 0.0
 
 
 @final
@@ -45,7 +47,7 @@ class FineTuning:
 
     Fields:
         base, folder: The folders of the model and of the adapter.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "language".
         labels: The classes in the order of the outputs.
         rows: Rows to learn from, and rows held back.
         settings: The settings, with the learning rate that was used.
@@ -54,13 +56,16 @@ class FineTuning:
         chosen_step: Steps after which the loss over the rows held back was lowest: the adapter is
             of that moment.
         metrics: Figures over the rows held back, with standard errors.
-        constant_loss: The loss over these rows of the best answer that does not look at the text.
+        reference_loss: The loss over these rows of the best answer that does not look at the text;
+            of a language that of the base.
         layers: What each layer has learnt.
         head: Modules that were learnt whole.
         groups: What the optimiser moved, with names, rates and decay.
         base_digest: SHA-256 of the weights of the base, before and after.
         reload_difference: Largest difference of an output of the adapter that was written and
             loaded again, relative to the largest output.
+        memory: Bytes of the process: those that were `expected` at most, and those `held` at most.
+        kept_blocks: Blocks below the first that is learnt, whose outputs were kept.
         spent: Seconds of what comes before the first step.
         seconds: Duration of the whole job.
         command: Command line, or empty.
@@ -77,12 +82,14 @@ class FineTuning:
     run: dict[str, Any]
     chosen_step: int
     metrics: Metrics
-    constant_loss: float
+    reference_loss: float
     layers: tuple[Layer, ...]
     head: tuple[str, ...]
     groups: tuple[dict[str, Any], ...]
     base_digest: str
     reload_difference: float
+    memory: dict[str, int]
+    kept_blocks: int
     spent: dict[str, float]
     seconds: float
     command: str
@@ -90,8 +97,13 @@ class FineTuning:
 
     @property
     def grade(self) -> Grade:
-        """Success, or short if the loss is no lower than that of an answer without the text."""
-        return "success" if self.metrics["loss"][0] < self.constant_loss else "short"
+        """Success, or short if the loss is no lower than that without what was learnt."""
+        return "success" if self.metrics["loss"][0] < self.reference_loss else "short"
+
+    @property
+    def reference(self) -> str:
+        """What has the loss `reference_loss`."""
+        return "The base" if self.task == "language" else "An answer that does not look at the text"
 
     @property
     def message(self) -> str:
@@ -102,10 +114,7 @@ class FineTuning:
         )
         said = f"Over {self.rows[1]} rows held back, after {self.chosen_step} steps: {figures}."
         if self.grade == "short":
-            said += (
-                f" An answer that does not look at the text has the loss {self.constant_loss:.3f}: "
-                "nothing was learnt."
-            )
+            said += f" {self.reference} has the loss {self.reference_loss:.3f}: nothing was learnt."
         return said
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,6 +127,7 @@ class FineTuning:
         return {
             "schema": 1,
             **document,
+            "reference": self.reference,
             "grade": self.grade,
             "message": self.message,
             "versions": {name: version(name) for name in VERSIONED},

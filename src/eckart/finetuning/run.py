@@ -1,8 +1,6 @@
-"""One fine-tune: the adapted model, its data, how it begins, and how the adapter is proven."""
+"""One fine-tune: the adapted model, its data, how it begins, and how it learns."""
 
 import hashlib
-import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -11,28 +9,31 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-import torch
 
-from eckart.arrays import FLOAT64, Array
-from eckart.checkpoints.running_builder import alone
-from eckart.errors import ArgumentError, FormatError, MatrixError
-from eckart.finetuning.dataset import Encoded, Rows, Task, constant_loss
-from eckart.finetuning.metrics import losses, measured
+from eckart.errors import MatrixError
+from eckart.finetuning.adapter_start import start_from_adapter
+from eckart.finetuning.below import Below, keep_below
+from eckart.finetuning.dataset import Rows, Task
+from eckart.finetuning.encoded import Encoded, encoded
+from eckart.finetuning.memory import Memory
+from eckart.finetuning.metrics import mean_loss
 from eckart.finetuning.network import (
     Network,
     adapted,
     digest_of,
     frozen,
     layers_of,
+    most_tokens,
     open_network,
 )
 from eckart.finetuning.optimizers import RECIPES
 from eckart.finetuning.pair_optimizer import PairOptimizer
 from eckart.finetuning.pairs import Pair, others, pairs
+from eckart.finetuning.passes import memory_of
+from eckart.finetuning.rank_growth import RankGrowth
 from eckart.finetuning.rates import RateSearch, find_rate, rounds_of
-from eckart.finetuning.result import FineTuning, Layer
-from eckart.finetuning.settings import Settings
-from eckart.finetuning.starts import start_
+from eckart.finetuning.settings import START_NAMES, Settings
+from eckart.finetuning.starts import Moved, move_weight, start_
 from eckart.finetuning.training import Plan, State, answers, fit_head, learnt, restore, train
 from eckart.finetuning.unfinished import Unfinished
 from eckart.progress import Watch
@@ -41,12 +42,6 @@ HEAD_STEPS: Final = 32
 """Steps in which a drawn head is learnt before the first gradient is taken."""
 START_ROWS: Final = 64
 """Rows from which the first gradient is taken."""
-PROOF_ROWS: Final = 64
-"""Rows held back with which the adapter that was written is tried."""
-PROOF: Final = 1e-5
-"""Largest difference of an output of the adapter loaded again, relative to the largest output."""
-SINGLE_ROWS: Final = 8
-"""Of these rows, those that are also tried one by one, where a model takes no batches."""
 SEARCH_ROWS: Final = 256
 """Most rows, of those to learn from, with which trials of learning rates are compared."""
 
@@ -63,12 +58,18 @@ class Run:
         known: Its pairs.
         digest: Digest of W₀.
         task: The task.
-        train, held: Rows to learn from and to validate with.
+        rows: Rows to learn from and to validate with.
+        train, held: The same as tokens.
         settings: The settings.
+        growth: How a budget is spent, if one is given.
+        memory: What the run holds at most.
+        below: Blocks whose outputs are kept with the rows.
+        moved: What the start took from W.
         search: The learning rate and where it comes from.
         state: How far the run is.
         spent: Seconds of what comes before the first step, by name.
         unfinished: Where the run can be gone on from.
+        notes: Sentences for the user.
     """
 
     base: Path
@@ -77,48 +78,71 @@ class Run:
     known: list[Pair]
     digest: str
     task: Task
+    rows: tuple[Rows, Rows]
     train: Encoded
     held: Encoded
     settings: Settings
+    growth: RankGrowth | None
+    memory: Memory
+    below: Below | None
     unfinished: Unfinished
+    moved: Moved = field(default_factory=dict[str, tuple[Any, Any]])
     search: RateSearch = field(default_factory=lambda: RateSearch(rate=0.0))
     state: State = field(default_factory=State)
     spent: dict[str, float] = field(default_factory=dict[str, float])
+    notes: list[str] = field(default_factory=list[str])
 
     @staticmethod
     def begun(
         base: Path, target: Path, task: Task, train: Rows, held: Rows, settings: Settings
     ) -> "Run":
-        """Load the model, adapt it, and encode the rows."""
+        """Load the model, adapt it, encode the rows, and see that the memory will do."""
         began = time.perf_counter()
         network = open_network(base, task, settings.seed)
-        layers = layers_of(network, settings.targets)
-        model = adapted(network, layers, settings.rank, settings.alpha, base)
         inputs = signature(type(network.model).forward).parameters
-        length = min(settings.length, _positions(network))
+        length = most_tokens(network, settings.length)
         data, other = (
-            Encoded(rows, task, network.tokenizer, inputs, length) for rows in (train, held)
+            encoded(rows, task, network.tokenizer, inputs, length) for rows in (train, held)
         )
-        digest = digest_of(frozen(model))
-        rows = hashlib.sha256(repr((train.texts, train.labels.tolist())).encode())
-        rows.update(repr((held.texts, held.labels.tolist())).encode())
+        network.check_tokens(data, other)
+        layers = layers_of(network, settings.targets)
+        shapes = {name: network.shape(name) for name in layers}
+        growth, rank = None, settings.rank or 0
+        if settings.budget is not None:
+            growth = RankGrowth(
+                budget=settings.budget, steps=_steps(settings, len(data)), seed=settings.seed
+            )
+            rank = growth.first(shapes)
+        # a budget is given out as far as a layer takes it
+        ranks = {name: min(rank, *shapes[name]) if growth else rank for name in layers}
+        model = adapted(network, ranks, settings.scale, base, task)
+        known, digest = pairs(model), digest_of(frozen(model))
+        below = None if settings.dropout else Below.find(model, data)
+        memory = memory_of(model, known, (data, other), settings, below, base)
+        memory.check(settings.batch)
+        if below is not None:
+            below, data, other = keep_below(model, below, data, other, settings.batch)
         return Run(
             base=base,
             network=network,
             model=model,
-            known=pairs(model),
+            known=known,
             digest=digest,
             task=task,
+            rows=(train, held),
             train=data,
             held=other,
             settings=settings,
+            growth=growth,
+            memory=memory,
+            below=below,
             unfinished=Unfinished(
                 path=Unfinished.place(target),
                 job={
                     **asdict(settings),
                     "targets": layers,
                     "model": digest,
-                    "data": rows.hexdigest(),
+                    "data": _digest(train, held),
                 },
             ),
             spent={"loading": time.perf_counter() - began},
@@ -127,12 +151,14 @@ class Run:
     @property
     def plan(self) -> Plan:
         """What the run does."""
-        per_epoch = -(-len(self.train) // self.settings.batch)
         return Plan(
-            steps=max(1, math.ceil(self.settings.epochs * per_epoch)),
+            steps=_steps(self.settings, len(self.train)),
             batch=self.settings.batch,
             seed=self.settings.seed,
             patience=self.settings.patience,
+            dropout=self.settings.dropout,
+            below=self.below,
+            growth=() if self.growth is None else self.growth.marks,
         )
 
     def optimizer(self, rate: float) -> PairOptimizer:
@@ -160,18 +186,20 @@ class Run:
         """Learn from the start, or go on from unfinished work."""
         plan = self.plan
         if self.unfinished.check(resume=resume, force=force, inputs=inputs):
-            self.state, rate, own = self.unfinished.load(self.model)
-            self.search = RateSearch(rate=rate)
-            optimizer = self.optimizer(rate)
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": own})
+            optimizer = self._gone_on_with()
         else:
-            self._start(plan, watch)
+            with watch(f"Beginning, with at most {self.memory.most / 1e9:.1f} GB", None):
+                self._start(plan, watch)
             self.search = self._rate(plan, watch)
             optimizer = self.optimizer(self.search.rate)
         limited = replace(plan, time_limit=time_limit)
 
         def keep() -> None:
-            self.unfinished.save(self.model, optimizer, self.state, self.search.rate)
+            self.unfinished.save(self, optimizer)
+
+        def grow(step: int) -> dict[str, Any]:
+            assert self.growth is not None  # else the plan has no growth
+            return self.growth.grow(self.known, optimizer, step)
 
         keep()  # a run that is stopped before its first evaluation need not search again
         with watch("Learning", plan.steps - self.state.step) as report:
@@ -185,6 +213,7 @@ class Run:
                     self.state,
                     report=report,
                     keep=keep,
+                    grow=grow,
                 )
             except KeyboardInterrupt as interrupt:
                 kept = self.state.evaluations[-1].step if self.state.evaluations else 0
@@ -193,27 +222,54 @@ class Run:
                     "go on with `resume=True`."
                 ) from interrupt
 
+    def release(self) -> None:
+        """Give the model up, which the run cannot go on without."""
+        self.known = []
+        del self.model, self.network, self.below
+
+    def _gone_on_with(self) -> PairOptimizer:
+        """Go on from unfinished work, and return its optimiser."""
+        own = self.unfinished.load(self)
+        weights = {pair.name: pair for pair in self.known}
+        for name, (B, A) in self.moved.items():
+            move_weight(weights[name], B, A)
+        optimizer = self.optimizer(self.search.rate)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": own})
+        return optimizer
+
     def _start(self, plan: Plan, watch: Watch) -> None:
         """Set the factors to their start, after a few steps of the head where it is drawn."""
         began, settings = time.perf_counter(), self.settings
+        needs_gradient = settings.start in ("gradient", "whitened")
         start_(self.model, "lora", seed=settings.seed)
         count = settings.head_steps
         if count is None:
-            count = HEAD_STEPS if self.network.is_new and settings.start != "lora" else 0
-        rest = [parameter for _, parameter in others(self.model, self.known)]
-        if count and rest:
+            count = HEAD_STEPS if self.network.is_new and needs_gradient else 0
+        if count and any(True for _ in others(self.model, self.known)):
             with watch("Learning the head", count) as report:
-                head_plan = Plan(steps=count, batch=plan.batch, seed=plan.seed)
-                fit_head(self.model, rest, self.train, head_plan, settings.head_rate, report)
-        if settings.start != "lora":
-            start_(self.model, settings.start, self._first_batches(), seed=settings.seed)
+                short = replace(plan, steps=count, growth=(), patience=None)
+                fit_head(self.model, self.known, self.train, short, settings.head_rate, report)
+        if settings.adapter is not None:
+            taken = start_from_adapter(
+                self.model,
+                self.known,
+                settings.adapter,
+                self.task,
+                self.network.model.base_model_prefix,
+                settings.seed,
+            )
+            self.notes += taken.notes(settings.adapter)
+        elif settings.start != "lora":
+            name = START_NAMES[START_NAMES.index(settings.start)]  # pyright: ignore[reportArgumentType] no adapter, so a name
+            self.moved = start_(self.model, name, self._first_batches(), seed=settings.seed)
         self.spent["start"] = time.perf_counter() - began
 
     def _first_batches(self) -> Iterator[Any]:
         """The batches of the first gradient, of rows that the first epoch begins with."""
         places = np.concatenate(self.train.epoch(0, self.settings.batch, self.settings.seed))
+        plain = replace(self.train, below=())
         for first in range(0, min(START_ROWS, len(places)), self.settings.batch):
-            yield self.train.batch(places[first : first + self.settings.batch])
+            yield plain.batch(places[first : first + self.settings.batch])
 
     def _rate(self, plan: Plan, watch: Watch) -> RateSearch:
         """The learning rate that was given, or that trials find."""
@@ -231,7 +287,7 @@ class Run:
 
         def trial(rate: float, steps: int) -> float | None:
             restore(self.model, begun)
-            short = Plan(steps=steps, batch=plan.batch, seed=plan.seed, evaluations=1)
+            short = replace(plan, steps=steps, evaluations=1, patience=None, growth=())
             try:
                 with watch(f"Trying the rate {rate:.1e}", steps) as report:
                     ended = train(
@@ -247,153 +303,23 @@ class Run:
                 return None
             return ended.evaluations[-1].loss
 
-        first = float(
-            np.mean(losses(answers(self.model, compared), compared.rows.labels, self.task))
-        )
-        found = find_rate(middle, plan.steps, first, trial)
+        found = find_rate(middle, plan.steps, self._loss(compared), trial)
         restore(self.model, begun)
         self.spent["rate"] = time.perf_counter() - began
         return found
 
-    def write(self, place: Path, target: Path, command: str, began: float) -> FineTuning:
-        """Write the adapter, prove it, and return the result.
-
-        Raises:
-            FormatError: If W₀ was changed, or the adapter gives other outputs when it is loaded
-                again.
-        """
-        logits = answers(self.model, self.held)
-        if digest_of(frozen(self.model)) != self.digest:
-            raise FormatError(
-                "The weights of the base were changed while it was fine-tuned.",
-                hint="Report this fault.",
-                code="base-changed",
-            )
-        write_peft(self.model, place)
-        difference = self._difference(place, logits)
-        if not difference <= PROOF:  # true for NaN too
-            raise FormatError(
-                f"The adapter, loaded again, gives outputs that differ by {difference:.1e}.",
-                hint="Report this fault, with the type of the model.",
-                code="not-reproduced",
-            )
-        lowest = self.state.lowest
-        assert lowest is not None
-        return FineTuning(
-            base=str(self.base),
-            folder=str(target),
-            task=self.task.name,
-            labels=self.task.labels,
-            rows=(len(self.train), len(self.held)),
-            settings={**asdict(self.settings), "learning_rate": self.search.rate},
-            search=self.search.to_dict(),
-            run=self.state.to_dict(),
-            chosen_step=lowest.step,
-            metrics=measured(logits, self.held.rows.labels, self.task, self.settings.seed),
-            constant_loss=constant_loss(self.train.rows, self.held.rows, self.task),
-            layers=tuple(layer_of(pair) for pair in self.known),
-            head=self.network.head,
-            groups=tuple(self._groups()),
-            base_digest=self.digest,
-            reload_difference=difference,
-            spent=self.spent,
-            seconds=time.perf_counter() - began,
-            command=command,
-            notes=tuple(self._notes()),
-        )
-
-    def _notes(self) -> Iterator[str]:
-        """Sentences on texts that were cut, and on a token that whoever uses the adapter needs."""
-        cut = sum(int((one.lengths >= one.length).sum()) for one in (self.train, self.held))
-        if cut:
-            yield f"{cut} texts are {self.train.length} tokens long or longer, and were cut there."
-        if self.network.had_no_filler:
-            filler = self.network.tokenizer.pad_token_id
-            yield (
-                "The model names no token that fills texts up: set config.pad_token_id to "
-                f"{filler} before it is given several texts at once."
-            )
-
-    def _difference(self, folder: Path, logits: Array) -> float:
-        """The largest difference of outputs of the adapter, loaded into the base anew.
-
-        The base draws what its folder lacks from another seed, so that what the adapter does not
-        hold shows. A model without a token that fills texts up is also tried as it is, on one text
-        at a time.
-        """
-        from peft import PeftModel
-
-        fresh = open_network(self.base, self.task, self.settings.seed + 1)
-        with alone():
-            again = PeftModel.from_pretrained(fresh.model, folder)
-        few = self.held.take(np.arange(min(PROOF_ROWS, len(self.held))))
-        found = [answers(again, few)]
-        if fresh.had_no_filler:
-            config = fresh.model.config
-            config.get_text_config().pad_token_id = config.pad_token_id = None
-            single = [self.held.take([place]) for place in range(min(SINGLE_ROWS, len(few)))]
-            found.append(np.concatenate([answers(again, one) for one in single]))
-        largest = float(np.abs(logits).max()) or 1.0
-        return max(float(np.abs(one - logits[: len(one)]).max()) / largest for one in found)
-
-    def _groups(self) -> Iterator[dict[str, Any]]:
-        """What the optimiser moves, with names, rates and decay."""
-        names = [name for name, _ in others(self.model, self.known)]
-        for group in self.optimizer(self.search.rate).param_groups:
-            kept = ("name", "lr", "weight_decay", "ratio", "damping", "momentum")
-            yield {
-                **{key: group[key] for key in kept if key in group},
-                "names": [] if group["name"] else names,
-                "numbers": sum(one.numel() for one in group["params"]),
-            }
+    def _loss(self, rows: Encoded) -> float:
+        figures = answers(self.model, rows, self.settings.batch, self.below)
+        return mean_loss(figures, rows.labels, self.task)[0]
 
 
-def _positions(network: Network) -> int:
-    """The most tokens that the model has positions for."""
-    config = network.model.config.get_text_config()
-    places = (getattr(config, "max_position_embeddings", None), network.tokenizer.model_max_length)
-    most = min((one for one in places if isinstance(one, int) and one > 0), default=2**31)
-    special = network.tokenizer.num_special_tokens_to_add()
-    # RoBERTa counts positions from behind its padding token
-    offset = (config.pad_token_id or 0) + 1 if config.model_type in OFFSET else 0
-    if most - offset <= special:
-        raise ArgumentError(
-            f"The model takes {most} tokens.", hint="Give another model.", code="too-short"
-        )
-    return most - offset
+def _steps(settings: Settings, rows: int) -> int:
+    """The number of steps of a run."""
+    return max(1, int(np.ceil(settings.epochs * -(-rows // settings.batch))))
 
 
-OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet"})
-"""`model_type` of models whose positions begin behind the number of their padding token."""
-
-
-def write_peft(model: Any, folder: Path) -> None:
-    """Write an adapter in the format of PEFT, with the same bytes whatever the hashes of names."""
-    # "auto" would ask a hub whether the vocabulary has changed
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    path = folder / "adapter_config.json"
-    document = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("target_modules", "modules_to_save"):
-        if isinstance(document.get(name), list):
-            document[name] = sorted(document[name])
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / "README.md").unlink(missing_ok=True)
-
-
-def layer_of(pair: Pair) -> Layer:
-    """The figures of what a pair has learnt."""
-    with torch.no_grad():
-        # the triangles of thin factors have the singular values of the product
-        left, right = (torch.linalg.qr(one.double())[1] for one in (pair.B, pair.A.mT))
-        sigma = torch.linalg.svdvals(pair.scale * left @ right.mT).numpy()
-        weight = float(pair.module.get_base_layer().weight.double().norm())
-    total = float(np.square(sigma.astype(FLOAT64)).sum())
-    return Layer(
-        name=pair.name.removeprefix("base_model.model."),
-        shape=(int(pair.B.shape[0]), int(pair.A.shape[1])),
-        rank=pair.rank,
-        norm=math.sqrt(total),
-        relative_change=math.sqrt(total) / weight if weight else 0.0,
-        stable_rank=total / float(sigma[0]) ** 2 if sigma[0] else 0.0,
-        singular_values=tuple(float(one) for one in sigma),
-    )
+def _digest(*parts: Rows) -> str:
+    digest = hashlib.sha256()
+    for rows in parts:
+        digest.update(repr((rows.texts, rows.labels.tolist(), rows.prompts)).encode())
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, TypeAlias, final, get_args
 
 from eckart.arguments import check_number, check_whole, is_one_of
@@ -10,8 +11,11 @@ from eckart.finetuning.dataset import TASKS, TaskName
 
 OptimizerName: TypeAlias = Literal["adamw", "lora+", "scaled", "rite", "muon"]
 OPTIMIZERS: Final[tuple[OptimizerName, ...]] = get_args(OptimizerName)
-StartName: TypeAlias = Literal["lora", "gradient", "whitened"]
+StartName: TypeAlias = Literal["lora", "gradient", "whitened", "pissa"]
 START_NAMES: Final[tuple[StartName, ...]] = get_args(StartName)
+DEFAULT_RANK: Final = 8
+SCALE: Final = 2.0
+"""s of a run that is given no α."""
 
 
 @final
@@ -22,10 +26,11 @@ class Settings:
     text: str
     label: str
     task: TaskName | None
-    rank: int
-    alpha: float
+    rank: int | None
+    budget: int | None
+    alpha: float | None
     targets: tuple[str, ...]
-    start: StartName
+    start: str
     head_steps: int | None
     optimizer: OptimizerName
     learning_rate: float | None
@@ -35,9 +40,22 @@ class Settings:
     epochs: float
     batch: int
     length: int
+    dropout: bool
     share: float
     patience: int | None
     seed: int
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of the adapter to start from, if one is."""
+        return None if is_one_of(self.start, START_NAMES) else Path(self.start)
+
+    @property
+    def scale(self) -> float:
+        """S = α / rank."""
+        if self.alpha is None or self.rank is None:
+            return SCALE
+        return self.alpha / self.rank
 
     def __post_init__(self) -> None:
         for name in ("text", "label"):
@@ -48,11 +66,7 @@ class Settings:
                     hint="Give the name of a column.",
                     code="no-such-column",
                 )
-        for name, known in (
-            ("start", START_NAMES),
-            ("optimizer", OPTIMIZERS),
-            ("task", TASKS),
-        ):
+        for name, known in (("optimizer", OPTIMIZERS), ("task", TASKS)):
             chosen: object = getattr(self, name)
             is_open = chosen is None and name == "task"
             if not is_open and not is_one_of(chosen, known):
@@ -67,6 +81,22 @@ class Settings:
             if number is not None and check_whole(name, number) < least:
                 raise bad_number(name, number, f"a whole number from {least}")
         self._check_numbers()
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        adapter = self.adapter
+        if adapter is not None and not (self.start and adapter.is_dir()):
+            raise ArgumentError(
+                f"There is no start '{self.start}'.",
+                hint=f"Give {', '.join(START_NAMES)}, or the folder of an adapter.",
+                code="no-such-start",
+            )
+        if self.budget is not None and (self.rank is not None or self.alpha is not None):
+            raise ArgumentError(
+                "Both `budget` and `rank` or `alpha` are given.",
+                hint="Give `budget` alone; s = α / rank is 2 then.",
+                code="rank-chosen-twice",
+            )
 
     def _check_numbers(self) -> None:
         for name in ("alpha", "learning_rate", "head_rate", "clip", "epochs"):

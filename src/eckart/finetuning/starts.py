@@ -17,9 +17,12 @@ from eckart.factors import Factors
 from eckart.finetuning.pairs import Pair, pairs
 from eckart.objectives import Entire, Weighted
 
-Start: TypeAlias = Literal["lora", "gradient", "whitened"]
-"""lora draws A; gradient and whitened take A from the gradient of the loss. B is 0 in all."""
+Start: TypeAlias = Literal["lora", "gradient", "whitened", "pissa"]
+"""lora draws A; gradient and whitened take A from the gradient of the loss; B is 0 in all of them.
+pissa takes B and A from W."""
 STARTS: Final[tuple[Start, ...]] = get_args(Start)
+Moved: TypeAlias = dict[str, tuple[Any, Any]]
+"""B₀ and A₀ by the name of a pair: s·B₀·A₀ was taken from its W."""
 DAMPING: Final = 1e-3
 """Share of the mean second moment of an input that is added to the moment of each."""
 TINY: Final = 1e-12
@@ -37,15 +40,18 @@ def start_(
     damping: float = DAMPING,
     seed: int = 0,
     adapter: str = "default",
-) -> None:
-    """Set the factors of an adapted model to a start at which ΔW = s·B·A is 0.
+) -> Moved:
+    """Set the factors of an adapted model to a start at which its outputs are those of the base.
 
     "lora" draws A from the uniform distribution on ±1/√inputs, as PEFT does, but from the seed and
     the name of the layer alone. "gradient" takes the leading right singular vectors of −G for A,
     with G = ∂L/∂W over the batches: the first step of B is then the best change of its rank.
     "whitened" takes those of −G·S^(-½), times S^(-½), with S = E[x·xᵀ] of the inputs of the layer:
     for one layer and squared loss these are the rows of the best change. The rows are as large as
-    those of PEFT, so that learning rates carry over. W is left as it is in all of them.
+    those of PEFT, so that learning rates carry over. W is left as it is in all of them, and B is 0.
+
+    "pissa" takes the best approximation of W of the rank for s·B·A, with BᵀB = AAᵀ, and takes it
+    from W. What is learnt then belongs to a W that nobody else has, until `plain_` turns it back.
 
     Args:
         model: A model that `peft.get_peft_model` returned; its factors are overwritten.
@@ -57,6 +63,9 @@ def start_(
         seed: Seed of everything random.
         adapter: Name of the adapter.
 
+    Returns:
+        B₀ and A₀ of each pair whose W was changed, by name: none but with "pissa".
+
     Raises:
         ArgumentError: If there is no such start, or it needs batches and there are none.
         MatrixError: If a gradient is not finite.
@@ -64,7 +73,9 @@ def start_(
     Cost:
         A forward and a backward pass for each batch, in evaluation mode, and memory of one gradient
         of the size of W for each layer ("whitened": of inputs² numbers more); a few products with
-        each gradient.
+        each gradient. "pissa": a few products with each W.
+
+    Source: Meng, Wang and Zhang, arXiv 2404.02948, for "pissa".
     """
     if not is_one_of(start, STARTS):
         raise ArgumentError(
@@ -73,19 +84,95 @@ def start_(
     found = pairs(model, adapter)
     for pair in found:
         _assign(pair, drawn_rows(pair, seed))
+    if start == "pissa":
+        return {pair.name: _taken_from_weight(pair, seed) for pair in found}
     if start != "lora":
         for pair, gradient, moments in gradients(
             model, found, batches, loss or _own_loss, whitened=start == "whitened"
         ):
             _assign(pair, leading_rows(pair, gradient, moments, damping, seed))
+    return {}
+
+
+def _taken_from_weight(pair: Pair, seed: int) -> tuple[Any, Any]:
+    weight = pair.weight.detach()
+    best = _best(weight.double().numpy(), pair.rank, Entire(), own_seed(pair.name, seed)).balance()
+    size = math.sqrt(pair.scale)
+    B, A = (torch.from_numpy(one / size).to(weight.dtype) for one in (best.B, best.A))
+    with torch.no_grad():
+        pair.B.copy_(B)
+        pair.A.copy_(A)
+    move_weight(pair, B, A)
+    return B, A
+
+
+def move_weight(pair: Pair, B: Any, A: Any) -> None:
+    """Take s·B·A from the weight of a pair."""
+    with torch.no_grad():
+        pair.weight.sub_(pair.scale * (B @ A))
+
+
+def plain_(
+    model: Any,
+    moved: Moved,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    adapter: str = "default",
+) -> dict[str, float]:
+    """Turn factors that were learnt beside a moved W into factors for the W of before.
+
+    W − s·B₀·A₀ + s·B·A = W + s·[B, −B₀]·[A; A₀], whose rank is twice as large: it is cut to the
+    rank of the pair by the singular value decomposition, as well as can be.
+
+    Args:
+        model: The model, whose W and factors are changed.
+        moved: What `start_` returned.
+        weights: W of before by the name of the pair; None adds what was taken, which differs from W
+            by rounding in the last digit.
+        adapter: Name of the adapter.
+
+    Returns:
+        The relative error of the cut of each pair, ‖ΔW − s·B·A‖ / ‖ΔW‖, by name.
+
+    Raises:
+        ArgumentError: If a pair of `moved` is not in the model.
+    """
+    known = {pair.name: pair for pair in pairs(model, adapter)}
+    lost = [name for name in moved if name not in known]
+    if lost:
+        raise ArgumentError(
+            f"The model has no pair '{lost[0]}'.", hint="Give what it began with.", code="no-pair"
+        )
+    errors: dict[str, float] = {}
+    for name, (B, A) in moved.items():
+        pair = known[name]
+        own = [one.detach().double().numpy() for one in (pair.B, pair.A, B, A)]
+        whole = Factors(np.hstack([own[0], -own[2]]), np.vstack([own[1], own[3]]))
+        sigma = whole.singular_values()
+        size = float(np.linalg.norm(sigma))
+        errors[name] = float(np.linalg.norm(sigma[pair.rank :])) / size if size else 0.0
+        cut = whole.truncate(pair.rank)
+        with torch.no_grad():
+            pair.B.copy_(torch.from_numpy(cut.B))
+            pair.A.copy_(torch.from_numpy(cut.A))
+            if weights is None:
+                before = pair.weight.double() + pair.scale * (B.double() @ A.double())
+                pair.weight.copy_(before)
+            else:
+                pair.weight.copy_(weights[name])
+    return errors
 
 
 def drawn_rows(pair: Pair, seed: int) -> Array:
     """A of the start of LoRA: uniform on ±1/√inputs, of the seed and the name alone."""
     rank, inputs = pair.A.shape
-    digest = hashlib.sha256(f"{seed}:{pair.name}".encode()).digest()
-    generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    generator = np.random.default_rng(own_seed(pair.name, seed))
     return generator.uniform(-1, 1, (rank, inputs)) / math.sqrt(inputs)
+
+
+def own_seed(name: str, seed: int) -> int:
+    """The seed of a layer, which does not depend on the other layers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little")
 
 
 def leading_rows(

@@ -11,14 +11,14 @@ import torch
 
 from eckart.arrays import Array
 from eckart.errors import MatrixError
-from eckart.finetuning.dataset import Encoded
-from eckart.finetuning.metrics import losses
+from eckart.finetuning.below import Below, outputs
+from eckart.finetuning.encoded import Encoded
+from eckart.finetuning.metrics import mean_loss
+from eckart.finetuning.pairs import Pair
 from eckart.progress import Report
 
 WARM_UP: Final = 0.1
 """Share of the steps in which the rate rises from 0."""
-EVALUATION_ROWS: Final = 64
-"""Rows of a batch that is only evaluated."""
 
 
 @final
@@ -33,6 +33,9 @@ class Plan:
         evaluations: Number of evaluations, evenly spread; the last is after the last step.
         patience: Evaluations without a lower loss after which the run ends; None never ends it.
         time_limit: Seconds after which the run ends.
+        dropout: Whether the dropout of the model is on in a step.
+        below: Blocks that are left out of passes over rows for which their outputs are kept.
+        growth: Steps after which ranks grow.
     """
 
     steps: int
@@ -41,6 +44,9 @@ class Plan:
     evaluations: int = 6
     patience: int | None = None
     time_limit: float | None = None
+    dropout: bool = True
+    below: Below | None = None
+    growth: tuple[int, ...] = ()
 
     def share(self, step: int) -> float:
         """The learning rate of a step as a share of the highest: it rises, then falls to 0."""
@@ -85,6 +91,7 @@ class State:
         history: The steps.
         evaluations: The evaluations.
         best: The learnt parameters by name at the evaluation of the lowest loss.
+        growth: What `RankGrowth` did, in the order of the steps.
         seconds: Seconds by what they were spent on.
     """
 
@@ -92,6 +99,7 @@ class State:
     history: list[StepRecord] = field(default_factory=list[StepRecord])
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
     best: dict[str, Any] = field(default_factory=dict[str, Any])
+    growth: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
             ("forward", "backward", "optimizer", "evaluation"), 0.0
@@ -115,6 +123,7 @@ class State:
             "step": self.step,
             "history": [asdict(one) for one in self.history],
             "evaluations": [asdict(one) for one in self.evaluations],
+            "growth": list(self.growth),
             "seconds": dict(self.seconds),
         }
 
@@ -134,6 +143,7 @@ def train(
     *,
     report: Report,
     keep: Callable[[], None] = lambda: None,
+    grow: Callable[[int], dict[str, Any]] | None = None,
 ) -> State:
     """Go on with a run to its end, and leave the best state in the model.
 
@@ -148,7 +158,8 @@ def train(
         plan: What to do.
         state: How far the run is; it is brought up to date.
         report: Called with each step and its loss.
-        keep: Called after each evaluation, to save the state.
+        keep: Called after each evaluation and each growth, to save the state.
+        grow: Called with the step at each growth of the ranks; it says what it did.
 
     Raises:
         MatrixError: If a loss is not finite; the message has a rate to try.
@@ -163,14 +174,17 @@ def train(
             share = plan.share(state.step)
             for group, rate in zip(optimizer.param_groups, highest, strict=True):
                 group["lr"] = rate * share
-            loss = _step(model, optimizer, batch, plan.seed, state)
-            if not math.isfinite(loss):
-                raise diverged(state.step, highest[0])
+            loss = _step(model, optimizer, batch, plan, state, highest[0])
             state.history.append(StepRecord(state.step, loss, share))
-            report(1, loss=loss)
+            report(1, loss=loss, said=f"rate {highest[0] * share:.1e}")
             late = plan.time_limit is not None and time.perf_counter() - began > plan.time_limit
-            if plan.is_evaluated(state.step) or late:
-                _evaluate(model, held, state, highest[0])
+            is_evaluated = plan.is_evaluated(state.step) or late
+            if is_evaluated:
+                _evaluate(model, held, plan, state, highest[0])
+            grows = grow is not None and state.step in plan.growth
+            if grow is not None and grows:
+                state.growth.append(grow(state.step))
+            if is_evaluated or grows:
                 keep()
             if late:
                 break
@@ -180,11 +194,16 @@ def train(
     return state
 
 
-def _step(model: Any, optimizer: Any, batch: Mapping[str, Any], seed: int, state: State) -> float:
-    torch.manual_seed(int(np.random.SeedSequence([seed, 4, state.step]).generate_state(1)[0]))
-    model.train()
+def _step(
+    model: Any, optimizer: Any, batch: Mapping[str, Any], plan: Plan, state: State, rate: float
+) -> float:
+    """Take a step, and return the loss before it; the error of an endless one names the rate."""
+    drawn = np.random.SeedSequence([plan.seed, 4, state.step]).generate_state(1)
+    torch.manual_seed(int(drawn[0]))
+    # in evaluation mode nothing is dropped, and gradients are as in the other
+    model.train(plan.dropout)
     marks = [time.perf_counter()]
-    loss = model(**batch).loss
+    loss = outputs(model, batch, plan.below).loss
     marks.append(time.perf_counter())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -196,13 +215,16 @@ def _step(model: Any, optimizer: Any, batch: Mapping[str, Any], seed: int, state
     ):
         state.seconds[name] += next_one - one
     state.step += 1
-    return float(loss.detach())
+    found = float(loss.detach())
+    if not math.isfinite(found):
+        raise diverged(state.step, rate)
+    return found
 
 
-def _evaluate(model: Any, held: Encoded, state: State, rate: float) -> None:
+def _evaluate(model: Any, held: Encoded, plan: Plan, state: State, rate: float) -> None:
     """Evaluate, and keep the learnt parameters if the loss is lower than ever."""
     began = time.perf_counter()
-    loss = float(np.mean(losses(answers(model, held), held.rows.labels, held.task)))
+    loss, _ = mean_loss(answers(model, held, plan.batch, plan.below), held.labels, held.task)
     if not math.isfinite(loss):
         raise diverged(state.step, rate)
     lowest = state.lowest
@@ -221,39 +243,54 @@ def diverged(step: int, rate: float) -> MatrixError:
     )
 
 
-def answers(model: Any, rows: Encoded) -> Array:
-    """The outputs of a model for rows, in their order, of shape (rows, outputs)."""
+def answers(model: Any, rows: Encoded, batch: int, below: Below | None = None) -> Array:
+    """What is kept of the outputs of a model for rows, in their order; see `Encoded.figures`.
+
+    Args:
+        model: The model.
+        rows: The rows.
+        batch: Rows of a step.
+        below: Blocks that are left out, if their outputs are kept with the rows.
+    """
     model.eval()
     found: Any = None
     with torch.no_grad():
-        for places in rows.in_order(EVALUATION_ROWS):
-            logits = model(**rows.batch(places)).logits.double().numpy()
-            found = np.empty((len(rows), logits.shape[1])) if found is None else found
-            found[places] = logits
+        for places in rows.in_order(rows.together(batch)):
+            own = rows.batch(places)
+            labels = own.pop("labels")
+            figures = rows.figures(outputs(model, own, below).logits, labels)
+            found = np.empty((len(rows), figures.shape[1])) if found is None else found
+            found[places] = figures
     return found
 
 
 def restore(model: Any, values: Mapping[str, Any]) -> None:
-    """Put learnt parameters into a model."""
-    with torch.no_grad():
-        for name, parameter in learnt(model).items():
-            if name in values:
-                parameter.copy_(values[name])
+    """Put learnt parameters into a model, of other ranks than its own as well."""
+    for name, parameter in learnt(model).items():
+        if name in values:
+            # the parameter itself stays, since the optimiser and the pairs know it
+            parameter.grad = None
+            parameter.data = values[name].clone()
 
 
 def fit_head(
-    model: Any, head: Sequence[Any], data: Encoded, plan: Plan, rate: float, report: Report
+    model: Any, known: Sequence[Pair], data: Encoded, plan: Plan, rate: float, report: Report
 ) -> None:
-    """Learn the parameters of the head alone, by AdamW, with the factors at their start."""
-    optimizer = torch.optim.AdamW(list(head), lr=rate)
-    state = State()
-    per_epoch = -(-len(data) // plan.batch)
-    with torch.random.fork_rng(devices=[]):
-        while state.step < plan.steps:
-            number, place = divmod(state.step, per_epoch)
-            batch = data.batch(data.epoch(number, plan.batch, plan.seed)[place])
-            loss = _step(model, optimizer, batch, plan.seed, state)
-            if not math.isfinite(loss):
-                raise diverged(state.step, rate)
-            report(1, loss=loss)
+    """Learn what belongs to no pair alone, by AdamW, with the factors at their start."""
+    factors = [one for pair in known for one in (pair.B, pair.A)]
+    for one in factors:
+        one.requires_grad_(False)  # so that nothing below the head needs a backward pass
+    try:
+        optimizer = torch.optim.AdamW(learnt(model).values(), lr=rate)
+        state = State()
+        per_epoch = -(-len(data) // plan.batch)
+        with torch.random.fork_rng(devices=[]):
+            while state.step < plan.steps:
+                number, place = divmod(state.step, per_epoch)
+                batch = data.batch(data.epoch(number, plan.batch, plan.seed)[place])
+                loss = _step(model, optimizer, batch, plan, state, rate)
+                report(1, loss=loss)
+    finally:
+        for one in factors:
+            one.requires_grad_(True)
     model.zero_grad(set_to_none=True)

@@ -1,0 +1,200 @@
+"""One run of one contender of the benchmarks of fine-tuning, in a process of its own.
+
+    python benchmarks/finetune_contender.py JOB INPUTS MADE
+
+JOB is a JSON object, see `Job`. Every contender sees the same rows in the same order, 16 at a time,
+and is evaluated six times on the same rows. Those of PEFT have one rate for factors and head, which
+falls to 0 along a line, and a norm of the gradient of at most 1, as Trainer has it. Prints one JSON
+object: the losses over the rows held back with the steps and seconds before them, seconds of what
+comes before the first step, median seconds of a step and of its optimiser, and the accuracy.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from finetune_inputs import Inputs, reactions, reviews
+
+BATCH: Final = 16
+EVALUATIONS: Final = 6
+TASKS: Final = {"reviews": reviews, "reactions": reactions}
+PEERS: Final = ("peft", "peft pissa_niter_4", "peft LoRA+", "peft Riemannian", "full")
+"""Contenders that are no part of eckart: PEFT with AdamW or another optimiser, or all weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one contender does.
+
+    Fields:
+        who: One of `PEERS`, or a start and an optimiser of eckart with a comma between them.
+        rate: Highest learning rate; None searches for it.
+        more: Further arguments of `eckart.finetune`.
+        keep: Folder to leave the adapter, or the model, in.
+    """
+
+    who: str
+    task: str = "reviews"
+    rate: float | None = None
+    seed: int = 0
+    rank: int = 8
+    epochs: float = 1.0
+    more: dict[str, Any] | None = None
+    keep: str = ""
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.argv[1]))
+    inputs, made = (Path(one) for one in sys.argv[2:4])
+    task = TASKS[job.task](inputs, made)
+    found = _peer(job, task) if job.who in PEERS else _ours(job, task)
+    print(json.dumps({"job": asdict(job), **found}))
+
+
+def _ours(job: Job, task: Inputs) -> dict[str, Any]:
+    import eckart
+
+    start, _, optimizer = job.who.partition(", ")
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        done = eckart.finetune(
+            task.model,
+            task.train,
+            Path(job.keep or folder) / "adapter",
+            validation=task.held,
+            rank=job.rank,
+            epochs=job.epochs,
+            batch=BATCH,
+            length=task.length,
+            start=start,
+            optimizer=optimizer,
+            learning_rate=job.rate,
+            seed=job.seed,
+            force=True,
+            **(job.more or {}),
+        )
+        total = time.perf_counter() - began
+    run, spent = done.run, done.spent
+    before = sum(seconds for name, seconds in spent.items() if name != "loading")
+    steps = len(run["history"])
+    step = sum(run["seconds"][name] for name in ("forward", "backward", "optimizer")) / steps
+    evaluated = run["seconds"]["evaluation"] / len(run["evaluations"])
+    return {
+        "losses": [
+            [one["step"], one["loss"], before + step * one["step"] + evaluated * place]
+            for place, one in enumerate(run["evaluations"], 1)
+        ],
+        "before": before,
+        "step": step,
+        "optimizer": run["seconds"]["optimizer"] / steps,
+        "accuracy": list(done.metrics["accuracy"]),
+        "rate": done.search["rate"],
+        "search_steps": sum(one["steps"] for one in done.search["trials"]),
+        "search": done.search,
+        "numbers": sum(sum(one.shape) * one.rank for one in done.layers),
+        "total": total,
+    }
+
+
+def _peer(job: Job, task: Inputs) -> dict[str, Any]:
+    import torch
+    from eckart.finetuning.dataset import Encoded, labelled, read_rows, task_of
+    from eckart.finetuning.metrics import measured
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tables = [read_rows(path, "text", "label") for path in (task.train, task.held)]
+    kind = task_of(tables[0][1], None)
+    torch.manual_seed(job.seed)
+    base = AutoModelForSequenceClassification.from_pretrained(
+        task.model, num_labels=kind.outputs, dtype=torch.float32
+    )
+    tokenizer = AutoTokenizer.from_pretrained(task.model)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    train, held = (
+        Encoded(labelled(*rows, kind, ""), kind, tokenizer, dict.fromkeys(names), task.length)
+        for rows in tables
+    )
+    began = time.perf_counter()
+    model = base if job.who == "full" else _adapted(base, job)
+    optimizer = _optimizer(model, job)
+    before = time.perf_counter() - began
+    per_epoch = -(-len(train) // BATCH)
+    steps = round(job.epochs * per_epoch)
+    losses: list[list[float]] = []
+    spent: list[float] = []
+    moved: list[float] = []
+    best, kept = float("inf"), []
+    for step in range(steps):
+        now = time.perf_counter()
+        number, place = divmod(step, per_epoch)
+        batch = train.batch(train.epoch(number, BATCH, job.seed)[place])
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("highest", group["lr"]) * (1 - step / steps)
+        model.train()
+        loss = model(**batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        moves = time.perf_counter()
+        optimizer.step()
+        moved.append(time.perf_counter() - moves)
+        spent.append(time.perf_counter() - now)
+        if (step + 1) % (steps // EVALUATIONS) == 0:
+            found = measured(_answers(model, held), held.rows.labels, kind, 0)
+            losses.append([step + 1, found["loss"][0], time.perf_counter() - began])
+            if found["loss"][0] <= best:
+                best, kept = found["loss"][0], list(found["accuracy"])
+    if job.keep:
+        model.save_pretrained(job.keep)
+    return {
+        "losses": losses,
+        "before": before,
+        "step": float(np.mean(spent)),
+        "optimizer": float(np.mean(moved)),
+        "accuracy": kept,
+        "rate": job.rate,
+        "search_steps": 0,
+    }
+
+
+def _answers(model: Any, held: Any) -> Any:
+    from eckart.finetuning.training import answers
+
+    return answers(model, held)
+
+
+def _adapted(base: Any, job: Job) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(job.seed)
+    config = LoraConfig(
+        task_type="SEQ_CLS",
+        r=job.rank,
+        lora_alpha=2 * job.rank,
+        target_modules="all-linear",
+        init_lora_weights="pissa_niter_4" if "pissa" in job.who else True,
+    )
+    return get_peft_model(base, config)
+
+
+def _optimizer(model: Any, job: Job) -> Any:
+    import torch
+    from peft.optimizers import create_loraplus_optimizer, create_riemannian_optimizer
+
+    kind = torch.optim.AdamW
+    if "LoRA+" in job.who:
+        return create_loraplus_optimizer(model, kind, lr=job.rate, loraplus_lr_ratio=16)
+    if "Riemannian" in job.who:
+        return create_riemannian_optimizer(model, optimizer_cls=kind, lr=job.rate)
+    learnt = [one for one in model.parameters() if one.requires_grad]
+    return kind(learnt, lr=job.rate, weight_decay=0.0)
+
+
+if __name__ == "__main__":
+    main()
