@@ -37,11 +37,11 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def save_base(folder, kind, seed=0):
+def save_base(folder, kind, seed=0, auto=transformers.AutoModel):
     """A folder with a base of random weights and a tokenizer of single letters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        transformers.AutoModel.from_config(CONFIGS[kind]()).save_pretrained(folder)
+        auto.from_config(CONFIGS[kind]()).save_pretrained(folder)
     tokenizer = {
         "version": "1.0",
         "added_tokens": [

@@ -13,6 +13,7 @@ from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.factors import Factors
 from eckart.files.reading import read_object
 from eckart.finetuning.dataset import Task
+from eckart.finetuning.network import Network, within
 from eckart.finetuning.pairs import Pair
 from eckart.finetuning.starts import drawn_rows
 from eckart.finetuning.training import learnt
@@ -59,7 +60,7 @@ class Taken:
 
 
 def start_from_adapter(
-    model: Any, known: Sequence[Pair], folder: Path, task: Task, prefix: str, seed: int
+    model: Any, known: Sequence[Pair], network: Network, folder: Path, task: Task, seed: int
 ) -> Taken:
     """Set the factors and the head of an adapted model to those of an adapter.
 
@@ -69,9 +70,9 @@ def start_from_adapter(
     Args:
         model: The adapted model.
         known: Its pairs.
+        network: The base and its head.
         folder: Folder of the adapter.
         task: The task, whose classes have to be those of the adapter if it names any.
-        prefix: Name of the base within the model, which an adapter of the base alone lacks.
         seed: Seed of what is drawn.
 
     Raises:
@@ -88,13 +89,18 @@ def start_from_adapter(
         is_turned = layer.kind in (Kind.TRANSPOSED, Kind.EMBEDDING)
         factors[layer.module] = Factors(own.A.T, own.B.T) if is_turned else own
     here = {pair.name.removeprefix(PREFIX): pair for pair in known}
-    found = {_placed(name, here, prefix, folder): own for name, own in factors.items()}
+    # the name of the base within the model, which an adapter of the base alone lacks
+    prefix = network.model.base_model_prefix
+    # a change of a head belongs to the one that the folder of the base holds, or may lack
+    whole = [name for name in factors if within(name, network.head)]
+    rest = {name: own for name, own in factors.items() if name not in whole}
+    found = {_placed(name, here, prefix, folder): own for name, own in rest.items()}
     cut: dict[str, float] = {}
     for name, own in found.items():
         error = _put(here[name], own, folder, seed)
         if error:
             cut[name] = error
-    left = _put_head(model, content.saved, prefix)
+    left = [*whole, *_put_head(model, content.saved, prefix)]
     left += [f"{layer.module}.bias" for layer in content.layers if layer.bias is not None]
     return Taken(cut=cut, drawn=[name for name in here if name not in found], left=left)
 

@@ -183,7 +183,7 @@ def _language(rows: Rows, tokenizer: Any, length: int) -> tuple[dict[str, Tokens
         learnt.append([*[UNLEARNT] * len(before), *text])
         if not any(one != UNLEARNT for one in learnt[-1][1:]):
             raise FormatError(
-                f"Row {row + 1} is one token long, so that no token follows another.",
+                f"Row {row + 1} has no token to be learnt, since none follows another.",
                 hint="Leave it out.",
                 code="too-short",
             )

@@ -85,7 +85,7 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
     is_language = task.name == "language"
     head = () if is_language else _head(model, missing)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    lost = [name for name in missing if name in sizes and not _within(name, head)]
+    lost = [name for name in missing if name in sizes and not within(name, head)]
     if lost or 2 * sum(sizes[name] for name in missing if name in sizes) > sum(sizes.values()):
         raise FormatError(
             f"{folder} lacks weights of its model, such as '{(lost or missing)[0]}'.",
@@ -168,12 +168,13 @@ def _head(model: Any, missing: Iterable[str]) -> tuple[str, ...]:
         if name != base and any(True for _ in child.parameters())
     ]
     # of the base itself only single layers are learnt whole, such as a pooler that was not saved
-    inside = {name.rpartition(".")[0] for name in missing if not _within(name, beside)}
+    inside = {name.rpartition(".")[0] for name in missing if not within(name, beside)}
     small = {name for name in inside if not any(True for _ in model.get_submodule(name).children())}
     return tuple(sorted([*beside, *small]))
 
 
-def _within(name: str, modules: Iterable[str]) -> bool:
+def within(name: str, modules: Iterable[str]) -> bool:
+    """Whether a module or parameter is one of some modules, or in one of them."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
@@ -226,7 +227,7 @@ def layers_of(network: Network, patterns: Sequence[str]) -> list[str]:
         name
         for name, kind in kinds.items()
         if kind in (Kind.LINEAR, Kind.TRANSPOSED)
-        and not _within(name, network.head)
+        and not within(name, network.head)
         and (last is None or model.get_submodule(name) is not last)
     ]
     if not known:

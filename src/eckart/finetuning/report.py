@@ -197,7 +197,9 @@ def _versions(document: dict[str, Any]) -> str:
 def readme(document: dict[str, Any]) -> str:
     """The model card beside an adapter."""
     own, base = Path(document["folder"]).name, document["base"]
-    count = max(1, len(document["labels"]))
+    is_language, outputs = document["task"] == "language", max(1, len(document["labels"]))
+    kind = f"AutoModelFor{'CausalLM' if is_language else 'SequenceClassification'}"
+    count = "" if is_language else f", num_labels={outputs}"
     rows = "\n".join(f"| {label} | {value} |" for label, value in finetune_table(document))
     names = "".join(f"\n{place}. {label}" for place, label in enumerate(document["labels"]))
     notes = "".join(f"\n{note}\n" for note in document["notes"])
@@ -215,8 +217,8 @@ tags:
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
-base = AutoModelForSequenceClassification.from_pretrained({base!r}, num_labels={count})
+from transformers import {kind}
+base = {kind}.from_pretrained({base!r}{count})
 model = PeftModel.from_pretrained(base, {own!r})
 ```
 {notes}{classes}

@@ -253,9 +253,9 @@ class Run:
             taken = start_from_adapter(
                 self.model,
                 self.known,
+                self.network,
                 settings.adapter,
                 self.task,
-                self.network.model.base_model_prefix,
                 settings.seed,
             )
             self.notes += taken.notes(settings.adapter)
