@@ -210,8 +210,9 @@ TABLE = {
         of(eckart.finetune, model="m", table="t.csv", out="o"),
         "model table out text label task validation share rank alpha targets start "
         "head_steps optimizer learning_rate head_rate weight_decay clip epochs batch "
-        "length patience time_limit seed resume force watch command",
+        "length dropout patience time_limit seed resume force watch command",
     ),
+    "finetune to a budget": (of(eckart.finetune, model="m", table="t.csv", out="o"), "budget"),
     "merge_adapters": (
         of(eckart.merge_adapters, base="b", adapters=["a"], out="o"),
         "base adapters out weights dtype shard_bytes force watch",

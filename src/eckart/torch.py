@@ -13,4 +13,5 @@ from eckart.finetuning.pair_optimizer import PairOptimizer as PairOptimizer
 from eckart.finetuning.pairs import Pair as Pair
 from eckart.finetuning.pairs import others as others
 from eckart.finetuning.pairs import pairs as pairs
+from eckart.finetuning.starts import plain_ as plain_
 from eckart.finetuning.starts import start_ as start_

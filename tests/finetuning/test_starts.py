@@ -134,7 +134,7 @@ def test_the_whitened_start_has_the_rows_of_the_best_change_of_the_outputs():
             np.testing.assert_allclose(core, core[0, 0] * np.eye(RANK), atol=1e-4 * core[0, 0])
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", [one for one in STARTS if one != "pissa"])  # which moves W
 def test_a_start_depends_on_the_seed_and_changes_nothing_else(start):
     model = adapted("bert")
     pairs_of = pairs(model)

@@ -43,41 +43,18 @@ class Below:
             model: The adapted model.
             data: Rows, for a pass that shows in which order modules are called.
         """
-        if data.tokenizer.padding_side != "right":
-            return None  # positions may depend on what fills a text up
         example = data.batch([0])
-        called: list[Any] = []
-        if "attention_mask" not in example:
-            return None  # a row cannot be told from what fills it up
-        learnt = [
-            module
-            for module in model.modules()
-            if any(one.requires_grad for one in module.parameters(recurse=False))
-        ]
+        # else positions may depend on what fills a text up, or a row cannot be told from that
+        if data.tokenizer.padding_side != "right" or "attention_mask" not in example:
+            return None
         blocks = [
             (own, number, block)
             for own in model.modules()
             if isinstance(own, torch.nn.ModuleList)
             for number, block in enumerate(own)
         ]
-        plain: dict[Any, Any] = {}
-        handles = [
-            module.register_forward_pre_hook(lambda module, _inputs: called.append(module))
-            for module in [*learnt, *(block for _, _, block in blocks)]
-        ]
-        handles += [
-            block.register_forward_hook(
-                lambda module, _inputs, given: plain.setdefault(module, given)
-            )
-            for _, _, block in blocks
-        ]
-        try:
-            with torch.no_grad():
-                model.eval()(**example)
-        finally:
-            for handle in handles:
-                handle.remove()
-        first = next((one for one in called if any(one is own for own in learnt)), None)
+        called, given = _run(model, [block for _, _, block in blocks], example)
+        first = next((one for one in called if _is_learnt(one)), None)
         # the outermost list comes first among the modules
         found = next((one for one in blocks if any(first is own for own in one[2].modules())), None)
         if found is None or found[1] == 0:
@@ -86,10 +63,11 @@ class Below:
         begun = called[: next(place for place, one in enumerate(called) if one is first)]
         before = list(own)[:number]
         # each of them runs once, and gives one tensor, which the next one takes
-        given = [plain.get(one) for one in before if sum(one is run for run in begun) == 1]
-        if len(given) < number or not all(isinstance(one, torch.Tensor) for one in given):
+        outputs = [given.get(one) for one in before if sum(one is run for run in begun) == 1]
+        tensors = [one for one in outputs if isinstance(one, torch.Tensor)]
+        if len(tensors) < number:
             return None
-        return Below(before=before, first=block, width=int(given[-1].shape[-1]))
+        return Below(before=before, first=block, width=int(tensors[-1].shape[-1]))
 
     def nbytes(self, data: Encoded) -> int:
         """Bytes of what is kept of some rows."""
@@ -99,9 +77,11 @@ class Below:
         """The rows with what the blocks give for them, taking so many rows at once."""
         found: list[Any] = [None] * len(data)
         seen: list[Any] = []
-        handle = self.first.register_forward_pre_hook(
-            lambda _module, inputs: seen.append(inputs[0]), with_kwargs=False
-        )
+
+        def see(_module: Any, inputs: tuple[Any, ...]) -> None:
+            seen.append(inputs[0])
+
+        handle = self.first.register_forward_pre_hook(see)
         try:
             with torch.no_grad():
                 model.eval()
@@ -118,8 +98,12 @@ class Below:
     @contextmanager
     def left_out(self, hidden: Any) -> Generator[None, None, None]:
         """Run a model with some inputs of the first block that is learnt, without those before."""
+
+        def put(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return hidden, *inputs[1:]
+
         own = [block.forward for block in self.before]
-        handle = self.first.register_forward_pre_hook(lambda _module, inputs: (hidden, *inputs[1:]))
+        handle = self.first.register_forward_pre_hook(put)
         try:
             for block in self.before:
                 block.forward = _passed_on
@@ -128,6 +112,35 @@ class Below:
             handle.remove()
             for block, forward in zip(self.before, own, strict=True):
                 block.forward = forward
+
+
+def _is_learnt(module: Any) -> bool:
+    return any(one.requires_grad for one in module.parameters(recurse=False))
+
+
+def _run(
+    model: Any, blocks: Sequence[Any], example: Mapping[str, Any]
+) -> tuple[list[Any], dict[Any, Any]]:
+    """The blocks and the learnt modules in the order in which they run, and what blocks give."""
+    called: list[Any] = []
+    given: dict[Any, Any] = {}
+
+    def call(module: Any, _inputs: Any) -> None:
+        called.append(module)
+
+    def give(module: Any, _inputs: Any, output: Any) -> None:
+        given[module] = output
+
+    learnt = [module for module in model.modules() if _is_learnt(module)]
+    handles = [one.register_forward_pre_hook(call) for one in [*learnt, *blocks]]
+    handles += [block.register_forward_hook(give) for block in blocks]
+    try:
+        with torch.no_grad():
+            model.eval()(**example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called, given
 
 
 def outputs(model: Any, batch: Mapping[str, Any], below: Below | None) -> Any:
@@ -142,24 +155,25 @@ def outputs(model: Any, batch: Mapping[str, Any], below: Below | None) -> Any:
 def keep_below(
     model: Any, below: Below, train: Encoded, held: Encoded, batch: int
 ) -> tuple[Below | None, Encoded, Encoded]:
-    """The rows with what lies below kept, or as they were if the model does not allow it.
+    """The rows with what lies below kept, or as they were if the model does not allow it."""
+    kept, other = (below.keep(model, rows, rows.together(batch)) for rows in (train, held))
+    if all(_agrees(model, below, rows) for rows in (kept, other)):
+        return below, kept, other
+    return None, train, held
 
-    What is kept is compared with a whole pass over the longest and the shortest rows.
-    """
-    made = [below.keep(model, rows, rows.together(batch)) for rows in (train, held)]
-    for rows, kept in zip((train, held), made, strict=True):
-        order = np.argsort(rows.lengths, kind="stable")
-        ends = rows.batch(np.unique([*order[:2], *order[-2:]]))
-        with torch.no_grad():
-            whole = model(**ends).logits
-            short = outputs(model, kept.batch(np.unique([*order[:2], *order[-2:]])), below).logits
-        if whole.shape[:2] == ends["attention_mask"].shape:
-            # outputs behind the end of a text mean nothing
-            mask = ends["attention_mask"].bool()
-            whole, short = whole[mask], short[mask]
-        if not float((whole - short).abs().max()) <= SAME * float(whole.abs().max()):
-            return None, train, held
-    return below, *made
+
+def _agrees(model: Any, below: Below, rows: Encoded) -> bool:
+    """Whether what is kept gives the outputs of a whole pass, for the longest and shortest rows."""
+    order = np.argsort(rows.lengths, kind="stable")
+    batch = rows.batch(np.unique([*order[:2], *order[-2:]]))
+    with torch.no_grad():
+        short = outputs(model, batch, below).logits
+        del batch[BELOW]
+        whole = model(**batch).logits
+    mask = batch["attention_mask"].bool()
+    if whole.shape[:2] == mask.shape:  # outputs behind the end of a text mean nothing
+        whole, short = whole[mask], short[mask]
+    return float((whole - short).abs().max()) <= SAME * float(whole.abs().max())
 
 
 def _passed_on(hidden: Any, *_more: Any, **_named: Any) -> Any:

@@ -200,5 +200,5 @@ def _rows(tables: Sequence[Path], settings: Settings) -> tuple[Task, Rows, Rows]
     rows = labelled(texts, labels, task, tables[0])
     if len(tables) == 1:
         return task, *split(rows, task, settings.share, settings.seed)
-    others = read_columns_of_text(tables[1], settings.text, settings.label)
-    return task, rows, labelled(*others, task, tables[1])
+    others, known = read_columns_of_text(tables[1], settings.text, settings.label)
+    return task, rows, labelled(others, known, task, tables[1])

@@ -118,7 +118,7 @@ def _loaded(folder: Path, task: Task, seed: int) -> tuple[Any, Any, list[str]]:
 
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     is_language = task.name == "language"
-    kind = AutoModelForCausalLM if is_language else AutoModelForSequenceClassification
+    kind: Any = AutoModelForCausalLM if is_language else AutoModelForSequenceClassification
     try:
         # the weights that the folder lacks are drawn from the seed, whatever was drawn before
         with alone(), torch.random.fork_rng(devices=[]):

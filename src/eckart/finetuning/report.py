@@ -11,6 +11,8 @@ from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
 from eckart.reporting.html import draw, frame, grid, table
 from eckart.reporting.tables import figure, seconds
 
+NUMBER: Final = 4
+"""Bytes of a number of the factors."""
 SMOOTHED: Final = 20
 """Steps over which the loss of a step is averaged at most, so that the curve can be read."""
 
@@ -19,6 +21,10 @@ def finetune_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Labels and values of a fine-tune, for the terminal and the page."""
     settings, search = document["settings"], document["search"]
     found = "" if not search["trials"] else f", the best of {len(search['trials'])} trials"
+    if search["good_range"]:
+        found += "; good from {:.1e} to {:.1e}".format(*search["good_range"])
+    ranks = sorted(one["rank"] for one in document["layers"])
+    memory, kept = document["memory"], document["kept_blocks"]
     train, held = document["rows"]
     whole = ", ".join(document["head"]) or "none"
     spent = {**document["spent"], **document["run"]["seconds"]}
@@ -30,13 +36,27 @@ def finetune_table(document: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (f"loss: {document['reference'].lower()}", figure(document["reference_loss"])),
         ("steps, best after", f"{document['run']['step']}, {document['chosen_step']}"),
-        ("layers, rank", f"{len(document['layers'])}, {settings['rank']}"),
+        ("layers, rank", f"{len(ranks)}, {_range(ranks[0], ranks[-1])}"),
+        ("bytes of the factors", f"{_bytes(document['layers']):,}"),
         ("learnt whole", whole),
         ("start, optimizer", f"{settings['start']}, {settings['optimizer']}"),
         ("learning rate", f"{search['rate']:.2g}{found}"),
         ("loaded again, outputs differ by", f"{document['reload_difference']:.1e}"),
+        (
+            "memory at most, expected, held",
+            " ".join(f"{memory[key] / 1e9:.2f} GB" for key in memory),
+        ),
+        *([("blocks run once for each text", str(kept))] if kept else []),
         ("time", f"{seconds(document['seconds'])}: {_spent(spent)}"),
     ]
+
+
+def _range(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _bytes(layers: list[dict[str, Any]]) -> int:
+    return sum(NUMBER * one["rank"] * sum(one["shape"]) for one in layers)
 
 
 def _spent(parts: dict[str, float]) -> str:
@@ -126,7 +146,7 @@ def layer_bars(document: dict[str, Any]) -> go.Figure:
     return styled(drawn, 120 + 16 * len(layers))
 
 
-LAYERS: Final = ("layer", "shape", "rank", "relative change", "stable rank", "σ₁", "σᵣ")
+LAYERS: Final = ("layer", "shape", "rank", "relative change", "stable rank", "σ₁", "σᵣ", "cut")
 GROUPS: Final = ("moved together", "numbers", "rate", "decay", "more")
 
 
@@ -141,6 +161,7 @@ def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{one['stable_rank']:.2f}",
             figure(one["singular_values"][0]),
             figure(one["singular_values"][-1]),
+            figure(one["cut"]) if one["cut"] else "",
         )
         for one in document["layers"]
     ]

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from pathlib import Path
@@ -59,7 +59,7 @@ class Run:
         digest: Digest of W₀.
         task: The task.
         rows: Rows to learn from and to validate with.
-        train, held: The same as tokens.
+        train, held: Tokens of these rows.
         settings: The settings.
         growth: How a budget is spent, if one is given.
         memory: What the run holds at most.
@@ -181,7 +181,7 @@ class Run:
         force: bool,
         time_limit: float | None,
         watch: Watch,
-        inputs: list[Path | None],
+        inputs: Sequence[Path | None],
     ) -> None:
         """Learn from the start, or go on from unfinished work."""
         plan = self.plan

@@ -1,7 +1,7 @@
 """The unfinished work of a fine-tune: a file that holds tensors and numbers, and no code."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, final
@@ -48,7 +48,7 @@ class Unfinished:
         """The path of the file of an adapter."""
         return beside(adapter, f"{named_path(adapter).name}.unfinished.safetensors")
 
-    def check(self, *, resume: bool, force: bool, inputs: list[Path | None]) -> bool:
+    def check(self, *, resume: bool, force: bool, inputs: Sequence[Path | None]) -> bool:
         """Whether to go on from the file.
 
         Raises:

@@ -139,10 +139,16 @@ def layer_of(pair: Pair, cut: float = 0.0) -> Layer:
 def notes_on(
     data: Sequence[Encoded], filler: int | None, cut: Mapping[str, float]
 ) -> Iterator[str]:
-    """Sentences on texts and layers that were cut, and on a token that a user of it needs."""
-    count = sum(one.cut for one in data)
+    """Sentences on texts and layers that were cut, on a token that a user of it needs, and more."""
+    count, task = sum(one.cut for one in data), data[0].task
     if count:
         yield f"{count} texts are longer than {data[0].length} tokens, and were cut there."
+    for rows, what in zip(data, ("to learn from", "held back"), strict=True):
+        lost = [name for place, name in enumerate(task.labels) if place not in rows.labels]
+        if lost:
+            yield f"No row {what} is of the class '{lost[0]}'" + (
+                f", nor of {len(lost) - 1} others." if lost[1:] else "."
+            )
     if filler is not None:
         yield (
             "The model names no token that fills texts up: set config.pad_token_id to "
