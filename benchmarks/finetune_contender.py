@@ -67,7 +67,7 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
             task.train,
             Path(job.keep or folder) / "adapter",
             validation=task.held,
-            rank=job.rank,
+            rank=job.rank or None,
             epochs=job.epochs,
             batch=BATCH,
             length=task.length,
@@ -103,11 +103,13 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
 
 def _peer(job: Job, task: Inputs) -> dict[str, Any]:
     import torch
-    from eckart.finetuning.dataset import Encoded, labelled, read_rows, task_of
+    from eckart.finetuning.dataset import labelled, read_columns_of_text, task_of
+    from eckart.finetuning.encoded import encoded
     from eckart.finetuning.metrics import measured
+    from eckart.finetuning.training import answers
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tables = [read_rows(path, "text", "label") for path in (task.train, task.held)]
+    tables = [read_columns_of_text(path, "text", "label") for path in (task.train, task.held)]
     kind = task_of(tables[0][1], None)
     torch.manual_seed(job.seed)
     base = AutoModelForSequenceClassification.from_pretrained(
@@ -116,8 +118,8 @@ def _peer(job: Job, task: Inputs) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(task.model)
     names = ("input_ids", "attention_mask", "token_type_ids")
     train, held = (
-        Encoded(labelled(*rows, kind, ""), kind, tokenizer, dict.fromkeys(names), task.length)
-        for rows in tables
+        encoded(labelled(texts, labels, kind, ""), kind, tokenizer, names, task.length)
+        for texts, labels in tables
     )
     began = time.perf_counter()
     model = base if job.who == "full" else _adapted(base, job)
@@ -145,7 +147,7 @@ def _peer(job: Job, task: Inputs) -> dict[str, Any]:
         moved.append(time.perf_counter() - moves)
         spent.append(time.perf_counter() - now)
         if (step + 1) % (steps // EVALUATIONS) == 0:
-            found = measured(_answers(model, held), held.rows.labels, kind, 0)
+            found = measured(answers(model, held, BATCH), held.labels, kind, 0)
             losses.append([step + 1, found["loss"][0], time.perf_counter() - began])
             if found["loss"][0] <= best:
                 best, kept = found["loss"][0], list(found["accuracy"])
@@ -160,12 +162,6 @@ def _peer(job: Job, task: Inputs) -> dict[str, Any]:
         "rate": job.rate,
         "search_steps": 0,
     }
-
-
-def _answers(model: Any, held: Any) -> Any:
-    from eckart.finetuning.training import answers
-
-    return answers(model, held)
 
 
 def _adapted(base: Any, job: Job) -> Any:
