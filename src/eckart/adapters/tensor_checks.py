@@ -1,7 +1,7 @@
 """An adapter held against the change from one model to another, tensor by tensor."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,6 +89,11 @@ def relative(error: float, norm: float) -> float | None:
     return error / norm
 
 
+def relative_error_of(checks: Iterable[TensorCheck], norm: float) -> float | None:
+    """The norm of the errors of some tensors, relative to that of the whole change."""
+    return relative(math.hypot(*(one.error for one in checks)), norm)
+
+
 OnLayer: TypeAlias = Callable[[AdaptedLayer, Delta | None, TensorCheck], None]
 """A function of a layer, of the change that its factors stand for, if any, and of its check."""
 
@@ -121,6 +126,16 @@ class AdapterChecks:
     misfits: list[str] = field(default_factory=list[str])
     squares: float = 0.0
     notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def delta_norm(self) -> float:
+        """‖W_tuned − W_base‖ over all tensors that both models have."""
+        return math.sqrt(self.squares)
+
+    @property
+    def relative_error(self) -> float | None:
+        """The norm of the difference between adapter and change, relative to the whole change."""
+        return relative_error_of((*self.layers, *self.values, *self.uncovered), self.delta_norm)
 
     def add(self, stored: StoredPair, delta: Delta | None) -> None:
         """Check one tensor of the fine-tune, whose change is `delta`."""

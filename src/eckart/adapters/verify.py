@@ -14,7 +14,7 @@ from eckart.adapters.tensor_checks import (
     VALUE_KEYS,
     TensorCheck,
     check_adapters,
-    relative,
+    relative_error_of,
 )
 from eckart.arguments import as_path, check_number
 from eckart.checkpoints.peft import read_adapter
@@ -63,7 +63,7 @@ class Verification:
     def relative_error(self) -> float | None:
         """The norm of the difference between adapter and change, relative to the whole change."""
         checks = (*self.layers, *self.values, *self.uncovered)
-        return relative(math.hypot(*(one.error for one in checks)), self.delta_norm)
+        return relative_error_of(checks, self.delta_norm)
 
     @property
     def fits(self) -> bool:
@@ -171,7 +171,7 @@ def verify_adapter(
         uncovered=tuple(checks.uncovered),
         unknown=checks.unknown,
         misfits=tuple(checks.misfits),
-        delta_norm=math.sqrt(checks.squares),
+        delta_norm=checks.delta_norm,
         tolerance=tolerance,
         notes=tuple(checks.notes),
         seconds=time.perf_counter() - began,
