@@ -270,7 +270,7 @@ def compare_adapters(
         pairs=pairs,
         learnt=learnt,
         notes=tuple(dict.fromkeys(said)),
-        seed=seed,
+        seed=int(seed),  # JSON knows no whole number of NumPy
         seconds=time.perf_counter() - began,
     )
 
