@@ -57,6 +57,7 @@ extract base tuned --plan --rank 1
 extract --again adapter --rank 1 -o o
 verify adapter base tuned
 verify small base tuned
+compare-adapters adapter small --delta base tuned
 merge base adapter -o o
 merge base adapter small --weights 0.5,0.5 -o o.safetensors
 join adapter small --weights 0.5,0.5 -o o

@@ -229,6 +229,10 @@ TABLE = {
         of(eckart.verify_adapter, base="b", tuned="t", adapter="a"),
         "base tuned adapter tolerance watch",
     ),
+    "compare_adapters": (
+        of(eckart.compare_adapters, adapters=["a", "b"]),
+        "adapters base tuned watch seed",
+    ),
     "LowRankRecommender": (
         eckart.LowRankRecommender,
         "rank regularization count_exponent unobserved_weight implicit_features nonnegative "

@@ -1,5 +1,6 @@
 from eckart.adapters import Extraction as Extraction
 from eckart.adapters import extract_adapter as extract_adapter
+from eckart.adapters.compare import compare_adapters as compare_adapters
 from eckart.adapters.join_and_truncate import join_adapters as join_adapters
 from eckart.adapters.join_and_truncate import truncate_adapter as truncate_adapter
 from eckart.adapters.merge import merge_adapters as merge_adapters

@@ -193,7 +193,7 @@ class Factors:
                    [0., 0.]])
         """
         check_rank(rank, most=self.rank, what="these factors")
-        U, S, Vt = self._singular()
+        U, S, Vt = self.svd()
         scale = self.namespace.put(np.sqrt(S[:rank]), self.dtype)
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
@@ -254,7 +254,7 @@ class Factors:
         Raises:
             MatrixError: If one leaves the range of float64.
         """
-        return self._singular()[1]
+        return self.svd()[1]
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write both factors to `path`: `.npz`, `.safetensors`, or a folder of `.csv`.
@@ -269,10 +269,20 @@ class Factors:
 
     __matmul__ = times
 
-    def _singular(self) -> tuple[Array, Array, Array]:
-        """Return U and Vt in the namespace and S in float64.
+    def svd(self) -> tuple[Array, Array, Array]:
+        """The singular value decomposition B·A = U·diag(S)·Vt, with `rank` components.
 
-        B = Q·R and Aᵀ = P·L are thin QR factorisations of scaled factors; R·Lᵀ = U·S·Vᵀ is small.
+        U and Vt are in the dtype of the factors, S in float64, descending. B = Q·R and Aᵀ = P·L are
+        thin QR factorisations of scaled factors; R·Lᵀ = U·S·Vᵀ is small. Components beyond
+        min(rows, columns) are zeros.
+
+        Raises:
+            MatrixError: If a singular value leaves the range of float64.
+
+        Example:
+            >>> U, S, Vt = Factors([[2.0, 0.0], [0.0, 1.0]], np.eye(2)).svd()
+            >>> S
+            array([2., 1.])
         """
         namespace = self.namespace
         # with entries near 1 neither the QR factorisations nor R·Lᵀ over- or underflow

@@ -27,6 +27,7 @@ LINES = {
     "extract": WRITERS["extract"].line,
     "merge": WRITERS["merge"].line,
     "join": WRITERS["join"].line,
+    "compare-adapters": "compare-adapters adapter small",  # without models it takes no time
     "calibrate": WRITERS["calibrate"].line,
     "finetune": "finetune network labels.csv -o W.npy/{}",  # a run takes half a second
     "reduce": WRITERS["reduce"].line,

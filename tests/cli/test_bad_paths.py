@@ -148,9 +148,11 @@ def test_a_full_disk_behind_a_stream_is_one_sentence(words, stream, place):
 IN_FOLDERS = {
     "pair": ("show pair", "truncate pair --rank 1 -o o --force"),
     "adapter": ("merge base adapter -o o --force", "verify adapter base tuned",
+                "compare-adapters small adapter",
                 "extract --again adapter --rank 1 -o o --force",
                 "truncate pair --rank 1 -o adapter --force"),
-    "base": ("extract base tuned --rank 1 --no-check -o o --force",),
+    "base": ("extract base tuned --rank 1 --no-check -o o --force",
+             "compare-adapters adapter --delta base tuned"),
     "model": ("recommend similar model --item 100", "recommend remove model --user ada -o o"),
 }  # fmt: skip
 

@@ -59,6 +59,10 @@ WRITERS = {
     "merge": Writer("merge base adapter -o {}", "o", ("base", "adapter")),
     "merge to a file": Writer("merge base adapter -o {}", "o.safetensors", ("base", "adapter")),
     "join": Writer("join adapter small --weights 0.5,0.5 -o {}", "o", ("adapter", "small")),
+    "compare-adapters --report": Writer(
+        "compare-adapters adapter small --delta base tuned --report {}", "o.html",
+        ("adapter", "small", "base", "tuned"),
+    ),
     "calibrate": Writer("calibrate network texts.txt -o {}", "o.safetensors",
                         ("network", "texts.txt"), runs=can_run()),
     "finetune": Writer(

@@ -143,9 +143,18 @@ def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> A
             wanted = kind_of(layer.module, shape, model_type)
             wanted = wanted if wanted in STRAIGHT else Kind.LINEAR
         if layer.kind is not wanted:
-            factors = Factors(layer.factors.A.T, layer.factors.B.T)
-            found = replace(layer, kind=other, factors=factors, shape=layer.shape[::-1])
+            found = turned(layer)
     return found if found.shape == shape else None
+
+
+def turned(layer: AdaptedLayer) -> AdaptedLayer:
+    """The same change of a weight that is stored the other way round."""
+    return replace(
+        layer,
+        kind=STRAIGHT[layer.kind is Kind.LINEAR],
+        factors=Factors(layer.factors.A.T, layer.factors.B.T),
+        shape=layer.shape[::-1],
+    )
 
 
 def _misfit(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The commands on adapters: calibrate, join, merge, truncate and verify."""
+"""The commands on adapters: calibrate, compare-adapters, join, merge, truncate and verify."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import click
 
 from eckart.errors import ArgumentError
 from eckart.terminal import console
-from eckart.terminal.console import wrote
+from eckart.terminal.console import check_report, deliver, wrote
 from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
@@ -18,6 +18,8 @@ from eckart.terminal.options import (
     output_option,
     overwriting_options,
     quiet_option,
+    report_option,
+    seed_option,
     threads_option,
     writing_options,
 )
@@ -59,6 +61,74 @@ def calibrate(
 
     result = calibrate(model, texts, target, **options, watch=console.watching(quiet=quiet))
     return wrote("calibrate", result, target, as_json=as_json, quiet=quiet)
+
+
+@click.command(
+    "compare-adapters",
+    epilog="Example: eckart compare-adapters adapter/ other/ --delta base/ tuned/ --report c.html",
+)
+@click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--delta",
+    type=FILE,
+    nargs=2,
+    metavar="BASE TUNED",
+    help="A base and its fine-tune, with whose change the adapters are compared too.",
+)
+@report_option
+@seed_option
+@overwriting_options
+@threads_option
+def compare_adapters(
+    adapters: tuple[Path, ...], delta: tuple[Path, Path] | None, report: Path | None, **options: Any
+) -> int:
+    """Compare adapters of one model with the first of them, layer by layer.
+
+    Shows the difference, the cosine, the principal angles and the energy of each in the spaces of
+    the first. With --delta also the error of each beside the best possible error of its rank; the
+    exit status is 1 if an adapter changes what the models do not have.
+    """
+    check_report(report, force=options["force"], apart=[*adapters, *(delta or ())])
+    from eckart.adapters.compare import compare_adapters
+
+    quiet, (base, tuned) = options["quiet"], delta or (None, None)
+    with limited_threads(options["threads"]):
+        result = compare_adapters(
+            adapters,
+            base=base,
+            tuned=tuned,
+            seed=options["seed"],
+            watch=console.watching(quiet=quiet),
+        )
+    console.notes(result.notes, quiet=quiet)
+    return deliver(
+        "compare-adapters", result, report, show=_show_comparison, draw=_comparison_page,
+        force=options["force"], as_json=options["as_json"], quiet=quiet,
+    )  # fmt: skip
+
+
+def _show_comparison(document: dict[str, Any]) -> None:
+    """Print the layers of every pair of adapters, and of each adapter beside the models."""
+    from eckart.adapters.compare_report import LEARNT, PAIR, learnt_rows, missed_rows, pair_rows
+
+    for pair in document["pairs"]:
+        title = f"{pair['first']} and {pair['other']}"
+        console.answer_table(PAIR, pair_rows(pair), title=title)
+    for one in document["learnt"]:
+        title = f"{one['adapter']} and the change"
+        console.answer_table(LEARNT, learnt_rows(one), title=title)
+        missed = missed_rows(one, 20)
+        if missed:
+            header = (f"not in {one['adapter']}", "of the change", "why")
+            console.answer_table(header, missed, aside=True)
+    for one in (*document["pairs"], *document["learnt"]):
+        console.answer_text(one["message"])
+
+
+def _comparison_page(document: dict[str, Any]) -> str:
+    from eckart.adapters.compare_report import comparison_page
+
+    return comparison_page(document, console.this_command())
 
 
 @click.command(epilog="Example: eckart join adapter/ other/ --weights 0.7,0.3 -o joined/")

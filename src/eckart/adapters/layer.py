@@ -13,7 +13,7 @@ import numpy as np
 from eckart.adapters.model_pair import Delta
 from eckart.adapters.placement import TensorPair
 from eckart.adapters.settings import Document
-from eckart.arrays import Array, rounding
+from eckart.arrays import FLOAT64, Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, round_factors
 from eckart.errors import FormatError
@@ -109,6 +109,16 @@ class FactoredLayer:
     figures: LayerFigures
 
 
+def layer_seed(seed: int, name: str) -> int:
+    """The seed of one layer, from that of the whole job and the name of the tensor.
+
+    It depends on no other layer, and is the same in every process.
+    """
+    # `hash` would give another number in every process
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8])
+
+
 @contextmanager
 def as_written(
     error: FormatError, *, but: tuple[type[Exception], ...] = ()
@@ -151,16 +161,13 @@ class LayerChange:
             of size inputs.
         """
         began = time.perf_counter()
-        # of the name, not of other layers; `hash` would give another number in every process
-        digest = hashlib.sha256(f"{self.seed}:{self.pair.name}".encode()).digest()
-        seed = int.from_bytes(digest[:8])
         is_given = not isinstance(rank, WithinTolerance)
         run = factorize(
             self._matrix,
             rank=rank if is_given else None,
             tolerance=None if is_given else rank.tolerance,
             objective=self.objective,
-            seed=seed,
+            seed=layer_seed(self.seed, self.pair.name),
         )
         factors, values = run.factors, run.singular_values
         if self.objective is None:
@@ -297,8 +304,10 @@ def _without_noise(factors: Factors) -> Factors:
 
     They occur where the change has a lower rank than was asked for.
     """
+    # in float64, since squares of 1e-25 are 0 in float32
+    wide = factors.astype(FLOAT64)
     # ‖b_j·a_jᵀ‖ = ‖b_j‖·‖a_j‖: the norm of each component
-    lengths = np.linalg.norm(factors.B, axis=0) * np.linalg.norm(factors.A, axis=1)
+    lengths = np.linalg.norm(wide.B, axis=0) * np.linalg.norm(wide.A, axis=1)
     noise = rounding(factors.shape, factors.dtype) * lengths.max()
     # factors have at least one column
     count = max(1, int(np.count_nonzero(lengths > noise)))

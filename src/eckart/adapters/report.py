@@ -1,6 +1,7 @@
 """The report of an adapter: its page, its figures, and the tables of page and terminal."""
 
 import re
+from collections.abc import Callable
 from html import escape
 from typing import Final
 
@@ -122,6 +123,31 @@ SHADES: Final = ((0.0, "#e9f0ff"), (0.5, "#7ba4ff"), (1.0, "#12295e"))
 
 def error_map(layers: list[Document]) -> go.Figure | None:
     """Heat map of the relative errors over depth and kind; None without two depths."""
+    return depth_map(
+        layers,
+        "relative_error",
+        lambda one: f"rank {one['rank']}",
+        names=("error", "relative error"),
+    )
+
+
+def depth_map(
+    layers: list[Document],
+    key: str,
+    words: Callable[[Document], str],
+    *,
+    names: tuple[str, str],
+    most: float | None = None,
+) -> go.Figure | None:
+    """Heat map of one figure of layers over depth and kind; None without two depths.
+
+    Args:
+        layers: Documents of layers with a `name`.
+        key: Key of the figure in each document; a cell without a figure stays empty.
+        words: Function of a document that gives a few words to show beside the figure.
+        names: Short name of the figure for the scale, and the whole name.
+        most: Figure at the end of the scale; None takes the largest.
+    """
     named = [(layer, _DEPTH.search(layer["name"])) for layer in layers]
     # the kind is what follows the number of the block in the name
     deep = [(one, int(at[1]), one["name"][at.end() :]) for one, at in named if at is not None]
@@ -132,22 +158,24 @@ def error_map(layers: list[Document]) -> go.Figure | None:
     # a cell without a layer stays empty: plotly draws nothing for NaN
     cells = np.full((len(kinds), len(depths)), np.nan)
     # objects, since an array of str would cut longer texts
-    words = np.full(cells.shape, "", dtype=object)
+    said = np.full(cells.shape, "", dtype=object)
     for layer, depth, kind in deep:
         place = kinds.index(kind), depths.index(depth)
-        cells[place] = layer["relative_error"]
-        words[place] = f"rank {layer['rank']}"
+        cells[place] = np.nan if layer[key] is None else layer[key]
+        said[place] = words(layer)
     drawn = go.Figure(
         go.Heatmap(
             z=cells,
             x=depths,
-            y=kinds,
-            customdata=words,
+            # plotly reads tags in labels, and names come from files
+            y=[escape(kind) for kind in kinds],
+            customdata=said,
             colorscale=SHADES,
             zmin=0.0,
-            colorbar={"thickness": 10, "outlinewidth": 0, "title": "error"},
+            zmax=most,
+            colorbar={"thickness": 10, "outlinewidth": 0, "title": names[0]},
             # <extra></extra> leaves out plotly's box with the name of the trace
-            hovertemplate="%{y}, layer %{x}<br>relative error %{z:.4f}, %{customdata}"
+            hovertemplate=f"%{{y}}, layer %{{x}}<br>{names[1]} %{{z:.4f}}, %{{customdata}}"
             "<extra></extra>",
             xgap=1,
             ygap=1,
@@ -254,17 +282,18 @@ def extract_page(document: Document) -> str:
 {f'<h2>The error over depth and kind</h2><div class="card wide">{draw(deep)}</div>' if deep else ""}
 <h2>Size, error and spectra</h2>
 <div class="pair">{cards}</div>
-{_section("What is not covered", MISSING, missing) if missing else ""}
-{_section("The layers", LAYERS, rows) if rows else ""}
+{section("What is not covered", MISSING, missing) if missing else ""}
+{section("The layers", LAYERS, rows) if rows else ""}
 <h2>Run it again</h2>
 <pre>{escape(document["command"] or "eckart.extract_adapter(…)")}</pre>
 <footer>eckart {escape(document["version"])}</footer>""",
     )
 
 
-def _section(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def section(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """The HTML of a heading and a table below it; the title is plain text."""
     marks = [""] * len(rows)
-    return f'<h2>{title}</h2><div class="card wide">{grid(header, rows, marks)}</div>'
+    return f'<h2>{escape(title)}</h2><div class="card wide">{grid(header, rows, marks)}</div>'
 
 
 HEADER: Final = ("layer", "rank", "relative error", "recorded")

@@ -30,6 +30,10 @@ COMMANDS: Final = {
         "Write the change of a fine-tune as an adapter that PEFT loads.",
     ),
     "verify": (ADAPTERS, "Compare an adapter with the two models it was made from."),
+    "compare-adapters": (
+        ADAPTERS,
+        "Compare adapters with one another and with the full change.",
+    ),
     "merge": (ADAPTERS, "Write a model with adapters merged into its weights."),
     "join": (ADAPTERS, "Join adapters of one model into one, exactly."),
     "calibrate": (ADAPTERS, "Measure the inputs of the layers of a model, for extract."),

@@ -196,7 +196,7 @@ class LazyGroup(click.Group):
 
     Args:
         table: Module of each command and one line of help, by the name of the command, which is
-            also its name in the module.
+            also its name in the module, where a hyphen is an underscore.
         settings: Arguments of `click.Group`.
     """
 
@@ -214,7 +214,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module, _ = self._table[cmd_name]
-        command: click.Command = getattr(import_module(module), cmd_name)
+        command: click.Command = getattr(import_module(module), cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(
