@@ -12,7 +12,6 @@ along a line.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from statistics import median
 from typing import Any, Final, TypeAlias
 
 from finetune_contender import Job
-from finetune_inputs import add_inputs
+from finetune_inputs import Inputs, add_inputs, reviews
 from machine import machine, prepare_processes
 
 Line: TypeAlias = dict[str, Any]
@@ -41,6 +40,8 @@ GRIDS: Final = {
     "lora, scaled": (6e-5, 1.25e-4, 2.5e-4, 5e-4, 1e-3),
     "lora, muon": (7.5e-3, 1.5e-2, 3e-2, 6e-2, 1.2e-1),
     "whitened, muon": (7.5e-3, 1.5e-2, 3e-2, 6e-2, 1.2e-1),
+    "lora, muon, no dropout": (7.5e-3, 1.5e-2, 3e-2, 6e-2, 1.2e-1),
+    "lora, adamw, no dropout": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
 }
 """Rates of each contender, a factor of two from one to the next."""
 DECADES: Final = tuple(1e-3 * 10 ** (place / 2) for place in range(-3, 4))
@@ -143,7 +144,7 @@ def race(bench: Bench, task: str, contenders: Iterable[str]) -> None:
             f"| {median(steps) / before:.2f} "
             f"| {', '.join(f'{one[1]:.0f}' if one else '–' for one in found)} "
             f"| {', '.join(f'{lowest(line):.3f}' for line in lines)} "
-            f"| {', '.join(f'{line['accuracy'][0]:.3f}' for line in lines)} "
+            f"| {', '.join(format(line['accuracy'][0], '.3f') for line in lines)} "
             f"| {_good(first)} |"
         )
 
@@ -190,7 +191,7 @@ def budgets(bench: Bench, who: str, rate: float) -> None:
         )
 
 
-def learnt(bench: Bench, made: Path, who: str, rate: float, full: float) -> None:
+def learnt(bench: Bench, task: Inputs, made: Path, who: str, rate: float, full: float) -> None:
     """What is learnt at each rank beside what is extracted from the full fine-tune."""
     from finetune_extracted import extracted
 
@@ -198,7 +199,10 @@ def learnt(bench: Bench, made: Path, who: str, rate: float, full: float) -> None
     print("|---:|---|---|---:|---:|---:|")
     rows = list(_at_ranks(bench, made, who, rate, full))
     for rank, lines, tuned in rows:
-        found = [extracted(line["job"]["keep"], one, rank) for line, one in zip(lines, tuned, strict=True)]
+        found = [
+            extracted(task, Path(line["job"]["keep"]) / "adapter", one, rank)
+            for line, one in zip(lines, tuned, strict=True)
+        ]
         print(
             f"| {rank} | {_mean(line['accuracy'][0] for line in lines)} "
             f"| {_mean(one.accuracy for one in found)} "
@@ -246,7 +250,7 @@ def main() -> None:
         if 2 in chosen.tables:
             search(bench)
         if 4 in chosen.tables:
-            learnt(bench, made, "lora, adamw", 2e-3, 1e-4)
+            learnt(bench, reviews(chosen.inputs, made), made, "lora, adamw", 2e-3, 1e-4)
         if 5 in chosen.tables:
             budgets(bench, "lora, adamw", 2e-3)
         if 6 in chosen.tables:

@@ -32,7 +32,8 @@ class Job:
     """What one contender does.
 
     Fields:
-        who: One of `PEERS`, or a start and an optimiser of eckart with a comma between them.
+        who: One of `PEERS`, or a start and an optimiser of eckart with a comma between them, and
+            after another one "no dropout".
         rate: Highest learning rate; None searches for it.
         more: Further arguments of `eckart.finetune`.
         keep: Folder to leave the adapter, or the model, in.
@@ -59,7 +60,7 @@ def main() -> None:
 def _ours(job: Job, task: Inputs) -> dict[str, Any]:
     import eckart
 
-    start, _, optimizer = job.who.partition(", ")
+    start, optimizer, *rest = job.who.split(", ")
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         done = eckart.finetune(
@@ -76,6 +77,7 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
             learning_rate=job.rate,
             seed=job.seed,
             force=True,
+            **({"dropout": False} if rest else {}),
             **(job.more or {}),
         )
         total = time.perf_counter() - began
@@ -101,67 +103,88 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
     }
 
 
-def _peer(job: Job, task: Inputs) -> dict[str, Any]:
-    import torch
+def encoded_rows(task: Inputs) -> tuple[Any, Any, Any]:
+    """The task of a table, and its rows to learn from and to validate with as tokens."""
+    from transformers import AutoTokenizer
+
     from eckart.finetuning.dataset import labelled, read_columns_of_text, task_of
     from eckart.finetuning.encoded import encoded
-    from eckart.finetuning.metrics import measured
-    from eckart.finetuning.training import answers
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tables = [read_columns_of_text(path, "text", "label") for path in (task.train, task.held)]
     kind = task_of(tables[0][1], None)
-    torch.manual_seed(job.seed)
-    base = AutoModelForSequenceClassification.from_pretrained(
-        task.model, num_labels=kind.outputs, dtype=torch.float32
-    )
     tokenizer = AutoTokenizer.from_pretrained(task.model)
     names = ("input_ids", "attention_mask", "token_type_ids")
     train, held = (
         encoded(labelled(texts, labels, kind, ""), kind, tokenizer, names, task.length)
         for texts, labels in tables
     )
+    return kind, train, held
+
+
+def _peer(job: Job, task: Inputs) -> dict[str, Any]:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    kind, train, held = encoded_rows(task)
+    torch.manual_seed(job.seed)
+    base = AutoModelForSequenceClassification.from_pretrained(
+        task.model, num_labels=kind.outputs, dtype=torch.float32
+    )
     began = time.perf_counter()
     model = base if job.who == "full" else _adapted(base, job)
     optimizer = _optimizer(model, job)
     before = time.perf_counter() - began
-    per_epoch = -(-len(train) // BATCH)
-    steps = round(job.epochs * per_epoch)
+    steps = round(job.epochs * -(-len(train) // BATCH))
     losses: list[list[float]] = []
-    spent: list[float] = []
-    moved: list[float] = []
-    best, kept = float("inf"), []
+    spent: list[tuple[float, float]] = []
+    best: tuple[float, list[float]] = (float("inf"), [])
     for step in range(steps):
-        now = time.perf_counter()
-        number, place = divmod(step, per_epoch)
-        batch = train.batch(train.epoch(number, BATCH, job.seed)[place])
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("highest", group["lr"]) * (1 - step / steps)
-        model.train()
-        loss = model(**batch).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        moves = time.perf_counter()
-        optimizer.step()
-        moved.append(time.perf_counter() - moves)
-        spent.append(time.perf_counter() - now)
+        spent.append(_step(model, optimizer, train, job, (step, steps)))
         if (step + 1) % (steps // EVALUATIONS) == 0:
-            found = measured(answers(model, held, BATCH), held.labels, kind, 0)
+            found = _measured(model, held, kind)
             losses.append([step + 1, found["loss"][0], time.perf_counter() - began])
-            if found["loss"][0] <= best:
-                best, kept = found["loss"][0], list(found["accuracy"])
+            best = min(best, (found["loss"][0], list(found["accuracy"])))
     if job.keep:
         model.save_pretrained(job.keep)
     return {
         "losses": losses,
         "before": before,
-        "step": float(np.mean(spent)),
-        "optimizer": float(np.mean(moved)),
-        "accuracy": kept,
+        "step": float(np.mean([one for one, _ in spent])),
+        "optimizer": float(np.mean([one for _, one in spent])),
+        "accuracy": best[1],
         "rate": job.rate,
         "search_steps": 0,
     }
+
+
+def _step(
+    model: Any, optimizer: Any, train: Any, job: Job, place: tuple[int, int]
+) -> tuple[float, float]:
+    """Take a step; its seconds, and those of the optimiser."""
+    import torch
+
+    step, steps = place
+    now = time.perf_counter()
+    number, part = divmod(step, -(-len(train) // BATCH))
+    batch = train.batch(train.epoch(number, BATCH, job.seed)[part])
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("highest", group["lr"]) * (1 - step / steps)
+    model.train()
+    loss = model(**batch).loss
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    moves = time.perf_counter()
+    optimizer.step()
+    ended = time.perf_counter()
+    return ended - now, ended - moves
+
+
+def _measured(model: Any, held: Any, kind: Any) -> Any:
+    from eckart.finetuning.metrics import measured
+    from eckart.finetuning.training import answers
+
+    return measured(answers(model, held, BATCH), held.labels, kind, 0)
 
 
 def _adapted(base: Any, job: Job) -> Any:

@@ -72,7 +72,9 @@ def reactions(folder: Path, made: Path) -> Inputs:
     """Reactions and their superclass, for the chemical BERT."""
     check_inputs(folder, str(MODELS / BASE), QUESTIONS)
     with gzip.open(folder / QUESTIONS, "rt", encoding="utf-8") as file:
-        rows = [(row["reaction"], row["superclass"]) for row in csv.DictReader(file, delimiter="\t")]
+        rows = [
+            (row["reaction"], row["superclass"]) for row in csv.DictReader(file, delimiter="\t")
+        ]
     model = made / "chemical-bert"
     if not (model / "tokenizer.json").exists():
         _write_chemical(folder / MODELS, model)
@@ -93,7 +95,8 @@ def _write_chemical(models: Path, folder: Path) -> None:
     """The base of the chemical BERT as safetensors, with a tokenizer for reactions."""
     import torch
     from safetensors.torch import save_file
-    from tokenizers import Regex, Tokenizer, models as kinds, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
+    from tokenizers import models as kinds
     from transformers import BertConfig, PreTrainedTokenizerFast
 
     known = json.loads((models / TUNED / "config.json").read_text(encoding="utf-8"))
@@ -104,9 +107,7 @@ def _write_chemical(models: Path, folder: Path) -> None:
         architectures=["BertModel"],
         **{name: known[name] for name in shapes},
     ).save_pretrained(folder)
-    tensors = torch.load(
-        models / BASE / "pytorch_model.bin", map_location="cpu", weights_only=True
-    )
+    tensors = torch.load(models / BASE / "pytorch_model.bin", map_location="cpu", weights_only=True)
     # the model of masked tokens shares its table of outputs with that of inputs
     own = {key: one.clone().contiguous() for key, one in tensors.items() if key.startswith("bert.")}
     save_file(own, folder / "model.safetensors", metadata={"format": "pt"})

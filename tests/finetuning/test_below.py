@@ -130,9 +130,7 @@ def test_the_peak_of_a_pass_is_counted(rows, size, keeps):
     held = torch.ones(size)
 
     def passed(count):
-        kept = []
-        for _ in range(keeps):
-            kept.append(held.expand(count, size) * 2.0)
+        kept = [held.expand(count, size) * 2.0 for _ in range(keeps)]
         # the sum of each row is made and given up at once
         for one in kept:
             one.sum(1)

@@ -243,7 +243,8 @@ def test_what_cannot_be_learnt_from_is_refused(text, name, code, bases, tmp_path
 def test_the_command_learns_a_language(bases, tmp_path, capsys):
     source = save_pairs(tmp_path / "pairs.jsonl")
     words = ["finetune", str(bases["gpt2"]), str(source), "--lm", "-o", str(tmp_path / "a"),
-             "--rank", "1", "--batch", "8", "--epochs", "1", "--learning-rate", "0.01", "--json"]  # fmt: skip
+             "--rank", "1", "--batch", "8", "--epochs", "1", "--learning-rate", "0.01",
+             "--json"]  # fmt: skip
     assert main(words) in (0, 3)
     document = json.loads(capsys.readouterr().out)["result"]
     assert document["task"] == "language"
