@@ -354,3 +354,39 @@ def test_json_lines_and_parquet_give_the_same_adapter(bases, table, tmp_path):
         finetune(bases["bert"], source, tmp_path / "a", force=True, **QUICK)
         found.add((tmp_path / "a" / "adapter_model.safetensors").read_bytes())
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama"])
+def test_what_was_learnt_is_merged_and_verified(kind, bases, table, tmp_path):
+    finetune(bases[kind], table, tmp_path / "a", **{**QUICK, "learning_rate": 3e-2})
+    eckart.merge_adapters(bases[kind], [tmp_path / "a"], tmp_path / "merged")
+    result = eckart.verify_adapter(tmp_path / "a", bases[kind], tmp_path / "merged")
+    assert result.grade == "success"
+    assert not result.uncovered
+    # the merged weights are rounded to float32, relative to weights that are larger than ΔW
+    assert result.relative_error < 1e-4
+    compared = eckart.compare_adapters(
+        [tmp_path / "a"], base=bases[kind], tuned=tmp_path / "merged"
+    )
+    # what was learnt is the whole change, so no adapter of this rank is closer
+    assert compared.to_dict()["learnt"][0]["relative_error_of_layers"] < 1e-4
+
+
+def test_a_search_is_in_the_report_of_a_run_that_was_gone_on_with(bases, table, tmp_path):
+    settings = {**QUICK, "learning_rate": None, "epochs": 30.0}
+    with stopped(40) as watch, pytest.raises(KeyboardInterrupt):
+        finetune(bases["bert"], table, tmp_path / "a", watch=watch, **settings)
+    result = finetune(bases["bert"], table, tmp_path / "a", resume=True, **settings)
+    assert len(result.search["trials"]) >= 7
+    assert result.search["good_range"][0] <= result.search["rate"] or result.search["good_range"]
+    assert result.spent["rate"] > 0
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert "good from" in page
+
+
+def test_a_class_that_is_held_back_nowhere_is_told(bases, tmp_path):
+    table = save_table(tmp_path / "t.csv")
+    with table.open("a") as file:
+        file.write("a b c,rare,0.1\n")
+    result = finetune(bases["bert"], table, tmp_path / "a", **QUICK)
+    assert any("held back is of the class 'rare'" in note for note in result.notes)

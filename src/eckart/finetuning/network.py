@@ -84,6 +84,12 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
     model, tokenizer, missing = _loaded(folder, task, seed)
     is_language = task.name == "language"
     head = () if is_language else _head(model, missing)
+    if not (head or is_language):
+        raise FormatError(
+            f"The model in {folder} has no head that could learn a {task.name}.",
+            hint="Give a model that transformers loads for sequence classification.",
+            code="no-head",
+        )
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     lost = [name for name in missing if name in sizes and not within(name, head)]
     if lost or 2 * sum(sizes[name] for name in missing if name in sizes) > sum(sizes.values()):
