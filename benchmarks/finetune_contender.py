@@ -77,8 +77,7 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
             learning_rate=job.rate,
             seed=job.seed,
             force=True,
-            **({"dropout": False} if rest else {}),
-            **(job.more or {}),
+            **{"dropout": not rest, **(job.more or {})},
         )
         total = time.perf_counter() - began
     run, spent = done.run, done.spent
@@ -103,7 +102,7 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
     }
 
 
-def encoded_rows(task: Inputs) -> tuple[Any, Any, Any]:
+def encoded_rows(task: Inputs, length: int | None = None) -> tuple[Any, Any, Any]:
     """The task of a table, and its rows to learn from and to validate with as tokens."""
     from transformers import AutoTokenizer
 
@@ -115,7 +114,7 @@ def encoded_rows(task: Inputs) -> tuple[Any, Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(task.model)
     names = ("input_ids", "attention_mask", "token_type_ids")
     train, held = (
-        encoded(labelled(texts, labels, kind, ""), kind, tokenizer, names, task.length)
+        encoded(labelled(texts, labels, kind, ""), kind, tokenizer, names, length or task.length)
         for texts, labels in tables
     )
     return kind, train, held
@@ -131,7 +130,7 @@ def _peer(job: Job, task: Inputs) -> dict[str, Any]:
         task.model, num_labels=kind.outputs, dtype=torch.float32
     )
     began = time.perf_counter()
-    model = base if job.who == "full" else _adapted(base, job)
+    model = base if job.who == "full" else adapted(base, job)
     optimizer = _optimizer(model, job)
     before = time.perf_counter() - began
     steps = round(job.epochs * -(-len(train) // BATCH))
@@ -187,7 +186,7 @@ def _measured(model: Any, held: Any, kind: Any) -> Any:
     return measured(answers(model, held, BATCH), held.labels, kind, 0)
 
 
-def _adapted(base: Any, job: Job) -> Any:
+def adapted(base: Any, job: Job) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 

@@ -53,8 +53,8 @@ def check_inputs(folder: Path, *names: str) -> None:
         sys.exit("\n".join(f"{folder / name} is missing: {HOW[name]}" for name in missing))
 
 
-def reviews(folder: Path, made: Path) -> Inputs:
-    """Snippets of film reviews, for MiniLM."""
+def reviews(folder: Path, made: Path, count: int = LEARNT) -> Inputs:
+    """Snippets of film reviews, for MiniLM, of which so many are learnt from."""
     check_inputs(folder, MINILM, VADER)
     with tarfile.open(folder / VADER) as archive:
         file = archive.extractfile(SNIPPETS)
@@ -65,7 +65,7 @@ def reviews(folder: Path, made: Path) -> Inputs:
         for line in lines
         if abs(float(line[1])) >= LEAST_SCORE
     ]
-    return Inputs(model=folder / MINILM, length=32, **_tables(rows, made, "reviews"))
+    return Inputs(model=folder / MINILM, length=32, **_tables(rows, made, "reviews", count))
 
 
 def reactions(folder: Path, made: Path) -> Inputs:
@@ -81,10 +81,12 @@ def reactions(folder: Path, made: Path) -> Inputs:
     return Inputs(model=model, length=96, **_tables(rows, made, "reactions"))
 
 
-def _tables(rows: list[tuple[str, str]], made: Path, name: str) -> dict[str, Path]:
+def _tables(
+    rows: list[tuple[str, str]], made: Path, name: str, count: int = LEARNT
+) -> dict[str, Path]:
     order = np.random.default_rng(0).permutation(len(rows))
     paths = {"train": made / f"{name}-train.csv", "held": made / f"{name}-held.csv"}
-    parts = order[:LEARNT], order[LEARNT : LEARNT + HELD]
+    parts = order[:count], order[count : count + HELD]
     for path, places in zip(paths.values(), parts, strict=True):
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("text", "label"), *(rows[place] for place in places)])

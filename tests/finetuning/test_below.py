@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,14 +52,14 @@ def test_what_is_kept_changes_nothing_but_the_time(kind, bases, table, tmp_path,
 
 @pytest.mark.parametrize(
     ("kind", "more"),
-    [("bert", {"targets": TOP}), ("bert", {"dropout": False}), ("bart", {"dropout": False})],
+    [("bert", {"targets": TOP, "dropout": True}), ("bert", {}), ("bart", {})],
 )
 def test_nothing_is_kept_where_something_below_changes(kind, more, bases, table, tmp_path):
     result = finetune(bases[kind], table, tmp_path / "a", **{**QUICK, **more})
     assert result.kept_blocks == 0
 
 
-def test_a_model_whose_blocks_depend_on_what_fills_texts_up_is_run_whole(
+def test_a_model_whose_blocks_depend_on_what_fills_texts_up_is_refused(
     bases, table, tmp_path, monkeypatch
 ):
     """A block that counts all tokens of a batch gives another answer in another batch."""
@@ -68,9 +69,22 @@ def test_a_model_whose_blocks_depend_on_what_fills_texts_up_is_run_whole(
         return own(self, hidden, *inputs, **named) + 0.1 * hidden.shape[1]
 
     monkeypatch.setattr(transformers.models.bert.modeling_bert.BertLayer, "forward", forward)
-    result = finetune(
-        bases["bert"], table, tmp_path / "a", dropout=False, targets=TOP, **{**QUICK, "batch": 7}
-    )
+    with pytest.raises(FormatError) as error:
+        finetune(bases["bert"], table, tmp_path / "a", targets=TOP, **QUICK)
+    assert error.value.code == "filler-counts"
+
+
+def test_what_is_kept_is_used_only_if_it_gives_the_same_outputs(
+    bases, table, tmp_path, monkeypatch
+):
+    keep = Below.keep
+
+    def keep_others(self, model, data, count):
+        made = keep(self, model, data, count)
+        return replace(made, below=[one + 1e-3 for one in made.below])
+
+    monkeypatch.setattr(Below, "keep", keep_others)
+    result = finetune(bases["bert"], table, tmp_path / "a", targets=TOP, **QUICK)
     assert result.kept_blocks == 0
 
 

@@ -203,7 +203,7 @@ def test_more_is_learnt_than_an_answer_without_the_text(bases, tmp_path):
     table = save_table(tmp_path / "t.csv", 400)
     result = finetune(
         bases["bert"], table, tmp_path / "a", rank=4, epochs=6, batch=16, learning_rate=1e-2,
-        head_rate=1e-2, share=0.25,
+        head_rate=1e-2, share=0.25, optimizer="adamw",
     )  # fmt: skip
     assert result.grade == "success"
     assert result.metrics["accuracy"][0] > 0.7
@@ -214,7 +214,7 @@ def test_numbers_are_a_regression(bases, tmp_path):
     table = save_table(tmp_path / "t.csv", 400)
     result = finetune(
         bases["bert"], table, tmp_path / "a", label="score", rank=4, epochs=6, batch=16,
-        learning_rate=1e-2, head_rate=1e-2, share=0.25,
+        learning_rate=1e-2, head_rate=1e-2, share=0.25, optimizer="adamw",
     )  # fmt: skip
     assert result.task == "regression"
     assert result.metrics["spearman"][0] > 0.5

@@ -12,7 +12,6 @@ import numpy as np
 from eckart.adapters.budget import LayerDemand, gains, share_out
 from eckart.adapters.documents import read_report, write_documents
 from eckart.adapters.join_and_truncate import with_ranks
-from eckart.adapters.layer import as_written
 from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, LayerRanks
 from eckart.arrays import FLOAT64, Array
 from eckart.checkpoints.peft import (
@@ -27,6 +26,7 @@ from eckart.checkpoints.peft import (
 )
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.files import check_output, whole_file
+from eckart.files.reading import as_written
 
 
 @final

@@ -3,8 +3,6 @@
 import hashlib
 import math
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -16,7 +14,6 @@ from eckart.adapters.settings import Document
 from eckart.arrays import FLOAT64, Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, round_factors
-from eckart.errors import FormatError
 from eckart.factorization import factorize
 from eckart.factors import MOST_RANK, Factors
 from eckart.matrices import Dense
@@ -117,19 +114,6 @@ def layer_seed(seed: int, name: str) -> int:
     # `hash` would give another number in every process
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8])
-
-
-@contextmanager
-def as_written(
-    error: FormatError, *, but: tuple[type[Exception], ...] = ()
-) -> Generator[None, None, None]:
-    """Raise `error` for whatever an altered file makes the code raise, but for some classes."""
-    try:
-        yield
-    except but:
-        raise
-    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as cause:
-        raise error from cause
 
 
 @final

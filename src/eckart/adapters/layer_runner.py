@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, final
 
 from eckart.adapters.calibrate import Calibration
-from eckart.adapters.layer import FactoredLayer, LayerChange, LayerFigures, as_written, finite
+from eckart.adapters.layer import FactoredLayer, LayerChange, LayerFigures, finite
 from eckart.adapters.model_pair import Delta, noise_edge, subtract
 from eckart.adapters.placement import TensorPair, Way
 from eckart.adapters.result import FIRST_STAGE, TensorRecord
@@ -27,7 +27,7 @@ from eckart.errors import ArgumentError, FormatError
 from eckart.files import beside, named_path, read_factor_file, whole_file, write_factors, write_text
 from eckart.files.outputs import SIGNED, strangers
 from eckart.files.outputs import UNFINISHED as SETTINGS
-from eckart.files.reading import read_object, refused
+from eckart.files.reading import as_written, read_object, refused
 from eckart.progress import Report
 from eckart.ranks import AboveThreshold, WithinTolerance
 

@@ -275,3 +275,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"it names {name[:100]!r} twice")
         document[name] = value
     return document
+
+
+@contextmanager
+def as_written(
+    error: FormatError, *, but: tuple[type[Exception], ...] = ()
+) -> Generator[None, None, None]:
+    """Raise `error` for whatever an altered file makes the code raise, but for some classes."""
+    try:
+        yield
+    except but:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as cause:
+        raise error from cause

@@ -15,7 +15,7 @@ from eckart.files.reading import read_object
 from eckart.finetuning.dataset import Task
 from eckart.finetuning.network import Network, within
 from eckart.finetuning.pairs import Pair
-from eckart.finetuning.starts import drawn_rows
+from eckart.finetuning.starts import put_factors
 from eckart.finetuning.training import learnt
 
 PREFIX: Final = "base_model.model."
@@ -141,17 +141,7 @@ def _put(pair: Pair, own: Factors, folder: Path, seed: int) -> float:
             hint="Give an adapter of this model.",
             code="shapes-differ",
         )
-    wide = Factors(own.B.astype(np.float64), own.A.astype(np.float64))
-    sigma, kept = wide.singular_values(), min(pair.rank, own.rank)
-    size, lost = (float(np.linalg.norm(one)) for one in (sigma, sigma[kept:]))
-    cut = wide.truncate(kept)
-    B = np.zeros(tuple(pair.B.shape))
-    A = drawn_rows(pair, seed)
-    B[:, :kept], A[:kept] = cut.B / pair.scale**0.5, cut.A / pair.scale**0.5
-    with torch.no_grad():
-        pair.B.copy_(torch.from_numpy(B))
-        pair.A.copy_(torch.from_numpy(A))
-    return lost / size if size else 0.0
+    return put_factors(pair, own, seed)
 
 
 def _put_head(model: Any, saved: Mapping[str, Any], prefix: str) -> list[str]:

@@ -44,6 +44,7 @@ class Below:
             data: Rows, for a pass that shows in which order modules are called.
         """
         example = data.batch([0])
+        del example["labels"]
         # else positions may depend on what fills a text up, or a row cannot be told from that
         if data.tokenizer.padding_side != "right" or "attention_mask" not in example:
             return None
@@ -87,6 +88,7 @@ class Below:
                 model.eval()
                 for places in data.in_order(count):
                     batch = data.batch(places)
+                    del batch["labels"]
                     model(**batch)
                     hidden, mask = seen.pop(), batch["attention_mask"].bool()
                     for place, own, kept in zip(places, hidden, mask, strict=True):
@@ -166,6 +168,7 @@ def _agrees(model: Any, below: Below, rows: Encoded) -> bool:
     """Whether what is kept gives the outputs of a whole pass, for the longest and shortest rows."""
     order = np.argsort(rows.lengths, kind="stable")
     batch = rows.batch(np.unique([*order[:2], *order[-2:]]))
+    del batch["labels"]
     with torch.no_grad():
         short = outputs(model, batch, below).logits
         del batch[BELOW]

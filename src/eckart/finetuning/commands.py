@@ -67,7 +67,7 @@ learning_options = together(
     click.option(
         "--optimizer",
         type=click.Choice(["adamw", "lora+", "scaled", "rite", "muon"]),
-        default="adamw",
+        default="muon",
         show_default=True,
         help="How the factors are moved.",
     ),
@@ -87,7 +87,10 @@ learning_options = together(
     click.option("--epochs", default=3.0, show_default=True, help="Passes over the rows."),
     click.option("--batch", default=16, show_default=True, help="Rows of a step."),
     click.option(
-        "--dropout/--no-dropout", default=True, help="Keep the dropout of the model on, or not."
+        "--dropout/--no-dropout",
+        default=False,
+        show_default=True,
+        help="Keep the dropout of the model on, or not.",
     ),
     click.option("--patience", type=int, help="Evaluations without a lower loss, then it ends."),
     click.option("--time-limit", type=float, help="Seconds after which it ends."),

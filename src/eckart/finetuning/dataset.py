@@ -113,6 +113,12 @@ def _filled(cells: Sequence[Any], path: Path, name: str) -> Iterator[str]:
                 hint="Fill it in, or leave the row out.",
                 code="missing-value",
             )
+        if isinstance(cell, list | dict | tuple):
+            raise FormatError(
+                f"{path}: the {name} of row {row + 1} is a list or an object: {cell!r:.60}.",
+                hint="Give texts and numbers; a conversation has to be written out as a text.",
+                code="no-text",
+            )
         yield str(cell)
 
 

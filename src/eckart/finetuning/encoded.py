@@ -74,6 +74,7 @@ class Encoded:
         made = self.tokenizer.pad(
             {name: [column[place] for place in chosen] for name, column in self.columns.items()},
             return_tensors="pt",
+            return_attention_mask="attention_mask" in self.columns,
         )
         made = dict(made)
         if self.below:
@@ -103,6 +104,25 @@ class Encoded:
         """The batches of an epoch: a permutation that depends on its number and the seed alone."""
         order = np.random.default_rng([seed, 2, number]).permutation(len(self))
         return [order[start : start + count] for start in range(0, len(order), count)]
+
+    def loss(self, logits: Any, labels: Any) -> Any:
+        """The mean loss of a batch: the cross-entropy in nats, or the squared error.
+
+        It is not left to the model: some compare an output with the token at its own place, and
+        some add a loss of other parts.
+
+        Args:
+            logits: Outputs of shape (rows, outputs), or (rows, tokens, vocabulary) of a language.
+            labels: What the batch has as labels.
+        """
+        from torch.nn import functional
+
+        if self.task.name == "regression":
+            return functional.mse_loss(logits[:, 0].float(), labels)
+        if self.task.name == "language":
+            # the output at a token is for the next one
+            logits, labels = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+        return functional.cross_entropy(logits.float(), labels, ignore_index=UNLEARNT)
 
     def figures(self, logits: Any, labels: Any) -> Array:
         """What is kept of the outputs for a batch: the outputs, or the loss of each text.
@@ -146,11 +166,25 @@ def encoded(
     if task.name == "language":
         columns, learnt, cut = _language(rows, tokenizer, length)
     else:
-        found = tokenizer(list(rows.texts), verbose=False)
-        cut = sum(len(one) > length for one in found["input_ids"])
-        found = tokenizer(list(rows.texts), truncation=True, max_length=length)
+        texts, learnt = list(rows.texts), ()
+        whole = tokenizer(texts, verbose=False)["input_ids"]
+        cut = sum(len(one) > length for one in whole)
+        found = tokenizer(
+            texts,
+            truncation=True,
+            max_length=length,
+            # some tokenizers give none by themselves, though the model takes one
+            return_attention_mask="attention_mask" in inputs,
+        )
         # a tokenizer may give more than the model takes, such as token_type_ids
-        columns, learnt = {name: found[name] for name in found if name in inputs}, ()
+        columns = {name: found[name] for name in found if name in inputs}
+    empty = [row for row, own in enumerate(columns["input_ids"]) if not own]
+    if empty or not len(columns["input_ids"]):
+        raise FormatError(
+            f"Row {empty[0] + 1} has no token." if empty else "There is no token to be learnt.",
+            hint="Leave it out." if empty else "Give a longer text.",
+            code="too-short",
+        )
     return Encoded(
         task=task,
         columns=columns,
@@ -168,8 +202,8 @@ def _language(rows: Rows, tokenizer: Any, length: int) -> tuple[dict[str, Tokens
         pieces = _pieces("".join(rows.texts), tokenizer, length)
         return _columns(pieces), pieces, 0
     ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    prompts = _tokens(tokenizer, rows.prompts, ends) if rows.prompts else [[]] * len(rows)
-    own = _tokens(tokenizer, rows.texts, ends, special=not rows.prompts)
+    prompts = _tokens(tokenizer, rows.prompts) if rows.prompts else [[]] * len(rows)
+    own = _tokens(tokenizer, rows.texts, special=not rows.prompts)
     texts: list[list[int]] = []
     learnt: list[list[int]] = []
     cut = 0
@@ -190,12 +224,15 @@ def _language(rows: Rows, tokenizer: Any, length: int) -> tuple[dict[str, Tokens
     return _columns(texts), learnt, cut
 
 
-def _tokens(
-    tokenizer: Any, texts: Sequence[str], ends: list[int], *, special: bool = True
-) -> Tokens:
-    """The tokens of texts, without a token at the end that says that a text ends."""
+def _tokens(tokenizer: Any, texts: Sequence[str], *, special: bool = True) -> Tokens:
+    """The tokens of texts, without those that the tokenizer adds at the end."""
+    plain, whole = (
+        tokenizer("a", add_special_tokens=one, verbose=False)["input_ids"] for one in (False, True)
+    )
+    before = next((n for n in range(len(whole)) if whole[n : n + len(plain)] == plain), 0)
+    added = len(whole) - before - len(plain) if special else 0
     found = tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
-    return [one[:-1] if one[-1:] == ends and ends else one for one in found]
+    return [one[: len(one) - added] for one in found]
 
 
 def _pieces(text: str, tokenizer: Any, length: int) -> Tokens:

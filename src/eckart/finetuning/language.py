@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT64
+from eckart.checkpoints.running import sentence_of
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.files.reading import reading
 from eckart.files.tables import table_head
@@ -99,16 +100,25 @@ def check_causal(model: Any, folder: Path) -> None:
     import torch
 
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
-    first = torch.arange(PROBED) % vocabulary
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    first = torch.arange(min(PROBED, places or PROBED)) % vocabulary
     other = first.clone()
     other[-1] = (first[-1] + vocabulary // 2) % vocabulary
     model.eval()
-    with torch.no_grad():
-        one, two = (model(input_ids=tokens[None]).logits[0, :-1] for tokens in (first, other))
-    if float((one - two).abs().max()) > SAME * float(one.abs().max()):
+    try:
+        with torch.no_grad():
+            one, two = (model(input_ids=tokens[None]).logits[0, :-1] for tokens in (first, other))
+    except Exception as error:  # a model may refuse texts with any error of its own
+        raise FormatError(
+            f"The model in {folder} cannot run over a text: {sentence_of(error)}.",
+            hint="Give another model.",
+            code="cannot-run",
+        ) from error
+    # true for NaN too
+    if not float((one - two).abs().max()) <= SAME * float(one.abs().max()):
         raise FormatError(
             f"The model in {folder} reads the tokens that follow, so that it cannot learn to "
-            "foretell them.",
+            "foretell them, or its outputs are no numbers.",
             hint="Give a model that writes text, such as GPT-2 or Llama.",
             code="not-causal",
         )

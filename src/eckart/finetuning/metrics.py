@@ -1,5 +1,6 @@
 """How good answers are: figures of a task with their standard errors."""
 
+import math
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -21,6 +22,8 @@ NAMES: Final = {
     "perplexity": "perplexity",
 }
 """Titles of the figures."""
+LARGEST: Final = 700.0
+"""A loss whose exponential is still a number."""
 RESAMPLES: Final = 200
 """Resamples of the rows from which the standard error of a figure of all rows is found."""
 
@@ -63,13 +66,15 @@ def measured(figures: Array, labels: Array, task: Task, seed: int) -> Metrics:
     Returns:
         The loss; accuracy, macro F1 and the correlation of Matthews (MCC) of a classification;
         Spearman's correlation of a regression; the perplexity, the exponential of the loss, of a
-        language. The standard error of a mean is that of its rows, that of the perplexity follows
-        from that of the loss, and the others are found by resampling the rows.
+        language, unless it is beyond all numbers. The standard error of a mean is that of its rows,
+        that of the perplexity follows from that of the loss, and the others are found by resampling
+        the rows.
     """
     found: Metrics = {"loss": mean_loss(figures, labels, task)}
     if task.name == "language":
         mean, error = found["loss"]
-        found["perplexity"] = float(np.exp(mean)), float(np.exp(mean)) * error
+        if mean < LARGEST:
+            found["perplexity"] = math.exp(mean), math.exp(mean) * error
     elif task.name == "regression":
         found["spearman"] = _resampled(_spearman, figures[:, 0], labels, seed)
     else:

@@ -1,7 +1,6 @@
 """The network that is fine-tuned: the base with a head for the task, adapted by PEFT."""
 
 import fnmatch
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ class Network:
         head: Names of the modules that are learnt whole: those outside of the base, and those whose
             weights the folder lacks; none of a language model, whose outputs are its own.
         is_new: Whether some weights of the head are drawn, because the folder lacks them.
+        drawn: Names of the modules of the base itself whose weights are drawn, such as a pooler.
         had_no_filler: Whether the model names no token that fills texts up, so that one was chosen.
     """
 
@@ -39,6 +39,7 @@ class Network:
     tokenizer: Any
     head: tuple[str, ...]
     is_new: bool
+    drawn: tuple[str, ...]
     had_no_filler: bool
 
     def shape(self, name: str) -> tuple[int, int]:
@@ -52,7 +53,7 @@ class Network:
         Raises:
             FormatError: If the tokenizer is not that of the model.
         """
-        entries = int(self.model.get_input_embeddings().weight.shape[0])
+        entries = _entries(self.model)
         texts = (one for part in parts for one in part.columns["input_ids"])
         largest = max((max(one, default=0) for one in texts), default=0)
         if largest >= entries:
@@ -61,6 +62,14 @@ class Network:
                 hint="Give the tokenizer that the model was trained with.",
                 code="other-tokenizer",
             )
+
+
+def _entries(model: Any) -> int:
+    """Entries of the table of tokens; a model of characters has none."""
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError):
+        return 2**31
 
 
 def open_network(folder: Path, task: Task, seed: int) -> Network:
@@ -79,6 +88,12 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
         raise ArgumentError(
             f"{folder} is no folder of a model: it holds no config.json.",
             hint="Give a folder of transformers with its tokenizer.",
+            code="no-such-model",
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ArgumentError(
+            f"{folder} holds an adapter beside the model, which would be loaded with it.",
+            hint="Give a folder of the base alone; `start` takes an adapter.",
             code="no-such-model",
         )
     model, tokenizer, missing = _loaded(folder, task, seed)
@@ -108,6 +123,7 @@ def open_network(folder: Path, task: Task, seed: int) -> Network:
         tokenizer=tokenizer,
         head=head,
         is_new=any(name in sizes for name in missing),
+        drawn=tuple(name for name in head if within(name, [model.base_model_prefix])),
         # nothing depends on what fills a text up behind its end, unless a head looks for that
         had_no_filler=had_no_filler and not is_language,
     )
@@ -176,7 +192,15 @@ def _head(model: Any, missing: Iterable[str]) -> tuple[str, ...]:
     # of the base itself only single layers are learnt whole, such as a pooler that was not saved
     inside = {name.rpartition(".")[0] for name in missing if not within(name, beside)}
     small = {name for name in inside if not any(True for _ in model.get_submodule(name).children())}
-    return tuple(sorted([*beside, *small]))
+    return tuple(sorted([*beside, *(name for name in small if not _is_needed(model, name))]))
+
+
+def _is_needed(model: Any, name: str) -> bool:
+    """Whether a layer is one of the blocks, or a table, without which a base is none."""
+    words = name.split(".")
+    above = [model.get_submodule(".".join(words[:end])) for end in range(1, len(words))]
+    in_block = any(type(one).__name__ == "ModuleList" for one in above)
+    return in_block or hasattr(model.get_submodule(name), "num_embeddings")
 
 
 def within(name: str, modules: Iterable[str]) -> bool:
@@ -187,29 +211,33 @@ def within(name: str, modules: Iterable[str]) -> bool:
 def _fill_up(model: Any, tokenizer: Any, folder: Path) -> bool:
     """Name the token that fills texts up, and return whether the model had none.
 
-    Models that only generate have none. The head of such a model reads the last token that is not
-    this one, so it must not be a token with which texts end.
+    A head that reads the last token of a text looks for the last one that is not this token, so
+    tokenizer and model have to mean the same one, and texts must not end with it.
     """
     config = model.config.get_text_config()
-    had_none = config.pad_token_id is None
-    if tokenizer.pad_token is None or had_none:
+    known = getattr(config, "pad_token_id", None)
+    if known is not None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(known)
+    if known is None or tokenizer.pad_token is None:
         last = tokenizer("a")["input_ids"][-1:]
         names = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token)
-        free = [n for n in names if n and [tokenizer.convert_tokens_to_ids(n)] != last]
-        if not free:
+        numbers = {name: tokenizer.convert_tokens_to_ids(name) for name in names if name}
+        # a tokenizer may name tokens for which the model has no entry
+        free = [n for n, one in numbers.items() if [one] != last and one < _entries(model)]
+        if not free or known is not None:
             raise FormatError(
-                f"The tokenizer of {folder} has no token that fills texts up.",
+                f"The tokenizer of {folder} has no token that fills texts up"
+                f"{'' if known is None else f', and the model expects the token {known}'}.",
                 hint="Set its pad_token.",
                 code="no-pad-token",
             )
         tokenizer.pad_token = free[0]
-    if had_none:
         config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
     # keys and values of past tokens serve generation only, and take memory
     config.use_cache = model.config.use_cache = False
     # padding a few encoded texts is what is wanted here
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
-    return had_none
+    return known is None
 
 
 def layers_of(network: Network, patterns: Sequence[str]) -> list[str]:
@@ -279,20 +307,10 @@ def adapted(
         base: Folder of the base.
         task: The task.
 
-    Raises:
-        ArgumentError: If a rank is larger than a side of its layer.
     """
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    for name, rank in ranks.items():
-        weight = network.model.get_submodule(name).weight
-        if rank > min(weight.shape):
-            raise ArgumentError(
-                f"The rank is {rank}, and '{name}' is {' × '.join(map(str, weight.shape))}.",
-                hint=f"Give at most {min(weight.shape)}, or leave the layer out.",
-                code="rank-too-large",
-            )
     usual = max(ranks.values())
     patterns: dict[str, Any] = patterns_of(ranks, usual, scale)
     config = LoraConfig(
@@ -310,6 +328,23 @@ def adapted(
         return get_peft_model(network.model, config)
 
 
+def ranks_of(shapes: Mapping[str, tuple[int, int]], rank: int) -> dict[str, int]:
+    """The rank of each layer: the same, or its smaller side where that is less.
+
+    Raises:
+        ArgumentError: If the rank is larger than the smaller side of every layer.
+    """
+    most = max(map(min, shapes.values()))
+    if rank > most:
+        name = next(name for name, shape in shapes.items() if min(shape) == most)
+        raise ArgumentError(
+            f"The rank is {rank}, and '{name}' is {' × '.join(map(str, shapes[name]))}.",
+            hint=f"Give at most {most}.",
+            code="rank-too-large",
+        )
+    return {name: min(rank, *shape) for name, shape in shapes.items()}
+
+
 def patterns_of(ranks: Mapping[str, int], usual: int, scale: float) -> dict[str, dict[str, Any]]:
     """The ranks and α = s·rank of layers whose rank is not the usual, as PEFT has them.
 
@@ -323,29 +358,6 @@ def patterns_of(ranks: Mapping[str, int], usual: int, scale: float) -> dict[str,
     }
 
 
-def digest_of(tensors: Iterable[tuple[str, Any]]) -> str:
-    """The SHA-256 of names and bytes of tensors, which tells whether one of them was changed."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in tensors:
-        digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def frozen(model: Any) -> list[tuple[str, Any]]:
-    """The parameters of an adapted model that are not learnt, which is W₀, by name.
-
-    PEFT also keeps the head as it was before it was learnt, which may have been drawn.
-    """
-    return [
-        (name, one)
-        for name, one in model.named_parameters()
-        if not one.requires_grad and ".original_module." not in name
-    ]
-
-
 OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "mpnet"})
 """`model_type` of models whose positions begin behind the number of their padding token."""
 
@@ -357,7 +369,8 @@ def most_tokens(network: Network, length: int) -> int:
     most = min((one for one in places if isinstance(one, int) and one > 0), default=2**31)
     special = network.tokenizer.num_special_tokens_to_add()
     # RoBERTa counts positions from behind its padding token
-    most -= (config.pad_token_id or 0) + 1 if config.model_type in OFFSET else 0
+    filler = getattr(config, "pad_token_id", None) or 0
+    most -= filler + 1 if config.model_type in OFFSET else 0
     if most <= special:
         raise ArgumentError(
             f"The model takes {most} tokens.", hint="Give another model.", code="too-short"

@@ -120,6 +120,8 @@ class Batch:
         first = sigma[:, :, :1]
         own = self.right.factor.flatten(1).norm(dim=1)[:, None, None] / sigma.shape[-1] ** 0.5
         size = torch.where(first > 0, torch.maximum(sigma, LEAST * first).sqrt(), own)
+        # factors of zeros have no size, and no gradient to be moved by
+        size = torch.where(size > 0, size, torch.ones_like(size))
         limit = damping * step * directions[0].flatten(1).norm(dim=1)[:, None, None]
         squares = sigma.square() + limit.square()
         # where both are 0 there is no direction of A to move in

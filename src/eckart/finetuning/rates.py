@@ -87,7 +87,11 @@ def rounds_of(steps: int) -> list[int]:
 
 
 def find_rate(
-    middle: float, steps: int, start_loss: float, trial: Callable[[float, int], float | None]
+    middle: float,
+    steps: int,
+    start_loss: float,
+    trial: Callable[[float, int], float | None],
+    is_late: Callable[[], bool] = lambda: False,
 ) -> RateSearch:
     """Find the learning rate by successive halving.
 
@@ -98,6 +102,8 @@ def find_rate(
         trial: Function of a rate and a number of steps that makes a run of its own, from the same
             start over the same rows, and returns its loss over rows held back; None if a loss was
             not finite.
+        is_late: Whether there is no time for another trial; then the best of those that were made
+            is taken, or the middle one.
 
     Raises:
         MatrixError: If no rate has a finite loss.
@@ -108,7 +114,11 @@ def find_rate(
     trials: list[Trial] = []
     found = RateSearch(rate=middle)
     for length in rounds_of(steps):
-        made = [Trial(rate, length, trial(rate, length)) for rate in rates]
+        made: list[Trial] = []
+        for rate in rates:
+            if is_late():
+                return found
+            made.append(Trial(rate, length, trial(rate, length)))
         trials += made
         known = sorted((one.loss, one.rate) for one in made if one.loss is not None)
         if not known:

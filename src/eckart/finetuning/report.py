@@ -215,12 +215,22 @@ def _versions(document: dict[str, Any]) -> str:
     return ", ".join(f"{name} {said}" for name, said in document["versions"].items())
 
 
+def _head_of(labels: list[str]) -> str:
+    """What a user gives to load a base with the head that the adapter replaces."""
+    if not labels:
+        return ", num_labels=1, ignore_mismatched_sizes=True"
+    names = dict(enumerate(labels))
+    return (
+        f",\n    id2label={names!r},\n    label2id={dict(zip(labels, names, strict=True))!r},\n"
+        "    ignore_mismatched_sizes=True"
+    )
+
+
 def readme(document: dict[str, Any]) -> str:
     """The model card beside an adapter."""
     own, base = Path(document["folder"]).name, document["base"]
-    is_language, outputs = document["task"] == "language", max(1, len(document["labels"]))
-    kind = f"AutoModelFor{'CausalLM' if is_language else 'SequenceClassification'}"
-    count = "" if is_language else f", num_labels={outputs}"
+    kind = "CausalLM" if document["task"] == "language" else "SequenceClassification"
+    more = _head_of(document["labels"]) if document["task"] != "language" else ""
     rows = "\n".join(f"| {label} | {value} |" for label, value in finetune_table(document))
     names = "".join(f"\n{place}. {label}" for place, label in enumerate(document["labels"]))
     notes = "".join(f"\n{note}\n" for note in document["notes"])
@@ -238,8 +248,9 @@ tags:
 
 ```python
 from peft import PeftModel
-from transformers import {kind}
-base = {kind}.from_pretrained({base!r}{count})
+import torch
+from transformers import AutoModelFor{kind}
+base = AutoModelFor{kind}.from_pretrained({base!r}, dtype=torch.float32{more})
 model = PeftModel.from_pretrained(base, {own!r})
 ```
 {notes}{classes}

@@ -20,21 +20,31 @@ from eckart.finetuning.metrics import mean_loss
 from eckart.finetuning.network import (
     Network,
     adapted,
-    digest_of,
-    frozen,
     layers_of,
     most_tokens,
     open_network,
+    ranks_of,
 )
 from eckart.finetuning.optimizers import RECIPES
 from eckart.finetuning.pair_optimizer import PairOptimizer
 from eckart.finetuning.pairs import Pair, others, pairs
-from eckart.finetuning.passes import memory_of
+from eckart.finetuning.passes import check_alone, check_ends, memory_of
 from eckart.finetuning.rank_growth import RankGrowth
-from eckart.finetuning.rates import RateSearch, find_rate, rounds_of
-from eckart.finetuning.settings import START_NAMES, Settings
+from eckart.finetuning.rates import SHARE, RateSearch, find_rate, rounds_of
+from eckart.finetuning.settings import Settings
 from eckart.finetuning.starts import Moved, move_weight, start_
-from eckart.finetuning.training import Plan, State, answers, fit_head, learnt, restore, train
+from eckart.finetuning.training import (
+    Plan,
+    State,
+    answers,
+    batch_loss,
+    digest_of,
+    fit_head,
+    frozen,
+    learnt,
+    restore,
+    train,
+)
 from eckart.finetuning.unfinished import Unfinished
 from eckart.progress import Watch
 
@@ -105,20 +115,22 @@ class Run:
             encoded(rows, task, network.tokenizer, inputs, length) for rows in (train, held)
         )
         network.check_tokens(data, other)
+        check_ends((data, other), network.model)
         layers = layers_of(network, settings.targets)
         shapes = {name: network.shape(name) for name in layers}
         growth, rank = None, settings.rank or 0
         if settings.budget is not None:
-            growth = RankGrowth(
-                budget=settings.budget, steps=_steps(settings, len(data)), seed=settings.seed
-            )
-            rank = growth.first(shapes)
-        # a budget is given out as far as a layer takes it
-        ranks = {name: min(rank, *shapes[name]) if growth else rank for name in layers}
-        model = adapted(network, ranks, settings.scale, base, task)
+            steps = _steps(settings, len(data))
+            growth = RankGrowth(budget=settings.budget, steps=steps, seed=settings.seed)
+            rank = min(growth.first(shapes), max(map(min, shapes.values())))
+        model = adapted(network, ranks_of(shapes, rank), settings.scale, base, task)
         known, digest = pairs(model), digest_of(frozen(model))
+        memory = memory_of(model, known, (data, other), settings, base)
+        check_alone(model, data, base)
         below = None if settings.dropout else Below.find(model, data)
-        memory = memory_of(model, known, (data, other), settings, below, base)
+        if below is not None:
+            kept = below.nbytes(data) + below.nbytes(other)
+            memory = replace(memory, kept=kept)
         memory.check(settings.batch)
         if below is not None:
             below, data, other = keep_below(model, below, data, other, settings.batch)
@@ -142,7 +154,7 @@ class Run:
                     **asdict(settings),
                     "targets": layers,
                     "model": digest,
-                    "data": _digest(train, held),
+                    "data": _digest(task, data, other),
                 },
             ),
             spent={"loading": time.perf_counter() - began},
@@ -190,7 +202,7 @@ class Run:
         else:
             with watch(f"Beginning, with at most {self.memory.most / 1e9:.1f} GB", None):
                 self._start(plan, watch)
-            self.search = self._rate(plan, watch)
+            self.search = self._rate(plan, watch, time_limit)
             optimizer = self.optimizer(self.search.rate)
         limited = replace(plan, time_limit=time_limit)
 
@@ -259,9 +271,14 @@ class Run:
                 settings.seed,
             )
             self.notes += taken.notes(settings.adapter)
-        elif settings.start != "lora":
-            name = START_NAMES[START_NAMES.index(settings.start)]  # pyright: ignore[reportArgumentType] no adapter, so a name
-            self.moved = start_(self.model, name, self._first_batches(), seed=settings.seed)
+        elif settings.named_start and settings.start != "lora":
+            self.moved = start_(
+                self.model,
+                settings.named_start,
+                self._first_batches(),
+                loss=lambda model, batch: batch_loss(model, self.train, batch, None),
+                seed=settings.seed,
+            )
         self.spent["start"] = time.perf_counter() - began
 
     def _first_batches(self) -> Iterator[Any]:
@@ -271,7 +288,7 @@ class Run:
         for first in range(0, min(START_ROWS, len(places)), self.settings.batch):
             yield plain.batch(places[first : first + self.settings.batch])
 
-    def _rate(self, plan: Plan, watch: Watch) -> RateSearch:
+    def _rate(self, plan: Plan, watch: Watch, time_limit: float | None) -> RateSearch:
         """The learning rate that was given, or that trials find."""
         began, settings = time.perf_counter(), self.settings
         if settings.learning_rate is not None:
@@ -303,7 +320,10 @@ class Run:
                 return None
             return ended.evaluations[-1].loss
 
-        found = find_rate(middle, plan.steps, self._loss(compared), trial)
+        def is_late() -> bool:
+            return time_limit is not None and time.perf_counter() - began > SHARE * time_limit
+
+        found = find_rate(middle, plan.steps, self._loss(compared), trial, is_late)
         restore(self.model, begun)
         self.spent["rate"] = time.perf_counter() - began
         return found
@@ -318,8 +338,8 @@ def _steps(settings: Settings, rows: int) -> int:
     return max(1, int(np.ceil(settings.epochs * -(-rows // settings.batch))))
 
 
-def _digest(*parts: Rows) -> str:
-    digest = hashlib.sha256()
+def _digest(task: Task, *parts: Encoded) -> str:
+    digest = hashlib.sha256(repr(task).encode())
     for rows in parts:
-        digest.update(repr((rows.texts, rows.labels.tolist(), rows.prompts)).encode())
+        digest.update(repr((rows.columns, rows.labels.tolist(), rows.learnt)).encode())
     return digest.hexdigest()

@@ -14,6 +14,9 @@ OPTIMIZERS: Final[tuple[OptimizerName, ...]] = get_args(OptimizerName)
 StartName: TypeAlias = Literal["lora", "gradient", "whitened", "pissa"]
 START_NAMES: Final[tuple[StartName, ...]] = get_args(StartName)
 DEFAULT_RANK: Final = 8
+MOST_EPOCHS: Final = 10**6
+MOST_SEEDS: Final = 2**63
+"""PyTorch takes seeds up to twice this number."""
 SCALE: Final = 2.0
 """s of a run that is given no α."""
 
@@ -46,9 +49,14 @@ class Settings:
     seed: int
 
     @property
+    def named_start(self) -> StartName | None:
+        """The start, unless it is the folder of an adapter."""
+        return next((one for one in START_NAMES if one == self.start), None)
+
+    @property
     def adapter(self) -> Path | None:
         """The folder of the adapter to start from, if one is."""
-        return None if is_one_of(self.start, START_NAMES) else Path(self.start)
+        return None if self.named_start else Path(self.start)
 
     @property
     def scale(self) -> float:
@@ -103,6 +111,10 @@ class Settings:
             number = getattr(self, name)
             if number is not None and not 0 < check_number(name, number) < math.inf:
                 raise bad_number(name, number, "a number above 0")
+        if self.epochs > MOST_EPOCHS:
+            raise bad_number("epochs", self.epochs, f"at most {MOST_EPOCHS}")
+        if self.seed >= MOST_SEEDS:
+            raise bad_number("seed", self.seed, "a smaller one")
         if not 0 <= check_number("weight_decay", self.weight_decay) < math.inf:
             raise bad_number("weight_decay", self.weight_decay, "a number from 0")
         if not 0 < check_number("share", self.share) < 1:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from eckart.arguments import is_one_of
-from eckart.arrays import FLOAT64, Array
+from eckart.arrays import FLOAT64, Array, rounding
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factorization import factorize
 from eckart.factors import Factors
@@ -96,14 +96,35 @@ def start_(
 
 def _taken_from_weight(pair: Pair, seed: int) -> tuple[Any, Any]:
     weight = pair.weight.detach()
-    best = _best(weight.double().numpy(), pair.rank, Entire(), own_seed(pair.name, seed)).balance()
-    size = math.sqrt(pair.scale)
-    B, A = (torch.from_numpy(one / size).to(weight.dtype) for one in (best.B, best.A))
-    with torch.no_grad():
-        pair.B.copy_(B)
-        pair.A.copy_(A)
+    best = _best(weight.double().numpy(), pair.rank, Entire(), own_seed(pair.name, seed))
+    put_factors(pair, best, seed)
+    B, A = pair.B.detach().clone(), pair.A.detach().clone()
     move_weight(pair, B, A)
     return B, A
+
+
+def put_factors(pair: Pair, factors: Factors, seed: int) -> float:
+    """Set a pair to the best s·B·A of its rank for a given product, with BᵀB = AAᵀ.
+
+    Rows of A that the product does not need are drawn, beside zeros of B: with zeros on both sides
+    they would never be learnt.
+
+    Returns:
+        The relative error of the product, which is above 0 if its rank is higher.
+    """
+    wide = factors.astype(FLOAT64)
+    sigma = wide.singular_values()
+    needed = int(np.count_nonzero(sigma > rounding(wide.shape, factors.dtype) * sigma[0]))
+    kept = min(pair.rank, needed)
+    B, A = np.zeros(tuple(pair.B.shape)), drawn_rows(pair, seed)
+    if kept:
+        cut = wide.truncate(kept)
+        B[:, :kept], A[:kept] = cut.B / math.sqrt(pair.scale), cut.A / math.sqrt(pair.scale)
+    with torch.no_grad():
+        pair.B.copy_(torch.from_numpy(B))
+        pair.A.copy_(torch.from_numpy(A))
+    size, lost = (float(np.linalg.norm(one)) for one in (sigma, sigma[kept:needed]))
+    return lost / size if size else 0.0
 
 
 def move_weight(pair: Pair, B: Any, A: Any) -> None:

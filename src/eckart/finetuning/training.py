@@ -1,8 +1,9 @@
 """The loop of a fine-tune: steps, evaluations, and the best state."""
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, final
 
@@ -12,6 +13,7 @@ import torch
 from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.finetuning.below import Below, outputs
+from eckart.finetuning.dataset import Places
 from eckart.finetuning.encoded import Encoded
 from eckart.finetuning.metrics import mean_loss
 from eckart.finetuning.pairs import Pair
@@ -133,6 +135,27 @@ def learnt(model: Any) -> dict[str, Any]:
     return {name: one for name, one in model.named_parameters() if one.requires_grad}
 
 
+def digest_of(tensors: Iterable[tuple[str, Any]]) -> str:
+    """The SHA-256 of names and bytes of tensors, which tells whether one of them was changed."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def frozen(model: Any) -> list[tuple[str, Any]]:
+    """The parameters of an adapted model that are not learnt, which is W₀, by name.
+
+    PEFT also keeps the head as it was before it was learnt, which may have been drawn.
+    """
+    return [
+        (name, one)
+        for name, one in model.named_parameters()
+        if not one.requires_grad and ".original_module." not in name
+    ]
+
+
 def train(
     model: Any,
     optimizer: Any,
@@ -170,11 +193,11 @@ def train(
     with torch.random.fork_rng(devices=[]):
         while not state.is_done(plan):
             number, place = divmod(state.step, per_epoch)
-            batch = data.batch(data.epoch(number, plan.batch, plan.seed)[place])
+            places = data.epoch(number, plan.batch, plan.seed)[place]
             share = plan.share(state.step)
             for group, rate in zip(optimizer.param_groups, highest, strict=True):
                 group["lr"] = rate * share
-            loss = _step(model, optimizer, batch, plan, state, highest[0])
+            loss = _step(model, optimizer, data, places, plan, state, highest[0])
             state.history.append(StepRecord(state.step, loss, share))
             report(1, loss=loss, said=f"rate {highest[0] * share:.1e}")
             late = plan.time_limit is not None and time.perf_counter() - began > plan.time_limit
@@ -195,7 +218,13 @@ def train(
 
 
 def _step(
-    model: Any, optimizer: Any, batch: Mapping[str, Any], plan: Plan, state: State, rate: float
+    model: Any,
+    optimizer: Any,
+    data: Encoded,
+    places: Places,
+    plan: Plan,
+    state: State,
+    rate: float,
 ) -> float:
     """Take a step, and return the loss before it; the error of an endless one names the rate."""
     drawn = np.random.SeedSequence([plan.seed, 4, state.step]).generate_state(1)
@@ -203,22 +232,32 @@ def _step(
     # in evaluation mode nothing is dropped, and gradients are as in the other
     model.train(plan.dropout)
     marks = [time.perf_counter()]
-    loss = outputs(model, batch, plan.below).loss
+    loss = batch_loss(model, data, data.batch(places), plan.below)
+    found = float(loss.detach())
+    if not math.isfinite(found):
+        raise diverged(state.step, rate)
     marks.append(time.perf_counter())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     marks.append(time.perf_counter())
-    optimizer.step()
+    try:
+        optimizer.step()
+    # numbers that are not finite have no singular values
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage] it is public
+        raise diverged(state.step + 1, rate) from error
     marks.append(time.perf_counter())
     for name, one, next_one in zip(
         ("forward", "backward", "optimizer"), marks, marks[1:], strict=False
     ):
         state.seconds[name] += next_one - one
     state.step += 1
-    found = float(loss.detach())
-    if not math.isfinite(found):
-        raise diverged(state.step, rate)
     return found
+
+
+def batch_loss(model: Any, data: Encoded, batch: Mapping[str, Any], below: Below | None) -> Any:
+    """The mean loss of a batch."""
+    inputs = {name: one for name, one in batch.items() if name != "labels"}
+    return data.loss(outputs(model, inputs, below).logits, batch["labels"])
 
 
 def _evaluate(model: Any, held: Encoded, plan: Plan, state: State, rate: float) -> None:
@@ -237,7 +276,7 @@ def _evaluate(model: Any, held: Encoded, plan: Plan, state: State, rate: float) 
 def diverged(step: int, rate: float) -> MatrixError:
     """The error for a loss that is not finite."""
     return MatrixError(
-        f"The loss is not finite after step {step}, at the learning rate {rate:.3g}.",
+        f"The loss is not finite after {step} steps, at the learning rate {rate:.3g}.",
         hint=f"Try `learning_rate={rate / 10:.2g}`.",
         code="not-finite",
     )
@@ -287,8 +326,8 @@ def fit_head(
         with torch.random.fork_rng(devices=[]):
             while state.step < plan.steps:
                 number, place = divmod(state.step, per_epoch)
-                batch = data.batch(data.epoch(number, plan.batch, plan.seed)[place])
-                loss = _step(model, optimizer, batch, plan, state, rate)
+                places = data.epoch(number, plan.batch, plan.seed)[place]
+                loss = _step(model, optimizer, data, places, plan, state, rate)
                 report(1, loss=loss)
     finally:
         for one in factors:

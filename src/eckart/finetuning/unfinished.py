@@ -10,13 +10,22 @@ from eckart.errors import ArgumentError, FormatError
 from eckart.files import beside, check_apart, named_path, whole_file
 from eckart.files.archives import open_tensors
 from eckart.files.outputs import check_kind
-from eckart.files.reading import damaged, reading
+from eckart.files.reading import as_written, damaged, reading
 from eckart.finetuning.rates import RateSearch
 from eckart.finetuning.starts import Moved
-from eckart.finetuning.training import Evaluation, State, StepRecord, learnt, restore
+from eckart.finetuning.training import (
+    Evaluation,
+    State,
+    StepRecord,
+    digest_of,
+    learnt,
+    restore,
+)
 
 FORMAT: Final = "eckart-finetune"
 """The key of the metadata under which the numbers of a run are."""
+DIGEST: Final = "sha256"
+"""The key under which the digest of all that the file holds is."""
 
 
 class Kept(Protocol):
@@ -65,7 +74,9 @@ class Unfinished:
             )
         if not self.path.exists():
             return False
-        known = self._document().get("job", {})  # a file that eckart did not write is refused here
+        # a file that eckart did not write is refused here
+        found = self._document().get("job")
+        known = found if isinstance(found, dict) else {}
         if force and not resume:
             return False
         if not resume:
@@ -101,10 +112,12 @@ class Unfinished:
             "spent": run.spent,
             "notes": run.notes,
         }
+        # copies, since safetensors refuses tensors that share memory
+        copies = {name: value.clone().contiguous() for name, value in tensors.items()}
+        text = json.dumps(document, allow_nan=False)
+        known = {FORMAT: text, DIGEST: _digest(text, copies)}
         with whole_file(self.path, force=True) as temporary:
-            # copies, since safetensors refuses tensors that share memory
-            copies = {name: value.clone().contiguous() for name, value in tensors.items()}
-            save_file(copies, temporary, metadata={FORMAT: json.dumps(document, allow_nan=False)})
+            save_file(copies, temporary, metadata=known)
 
     def load(self, run: Kept) -> dict[int, dict[str, Any]]:
         """Bring a run to where it was.
@@ -115,50 +128,39 @@ class Unfinished:
         Raises:
             FormatError: If the file is damaged.
         """
-        document = self._document()
-        try:
-            known = document["run"]
-            run.state = State(
-                step=int(known["step"]),
-                history=[StepRecord(**one) for one in known["history"]],
-                evaluations=[Evaluation(**one) for one in known["evaluations"]],
-                growth=list(known["growth"]),
-                seconds={name: float(one) for name, one in known["seconds"].items()},
-            )
-            run.search = RateSearch.from_dict(document["search"])
-            run.spent |= {
-                name: float(one) for name, one in document["spent"].items() if name != "loading"
-            }
-            run.notes[:] = map(str, document["notes"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise damaged(self.path, error) from error
-        now, own = self._tensors(run)
-        _check_fit(now, learnt(run.model), self.path)
+        tensors = self._tensors()
+        error = damaged(self.path, "its parts do not belong together")
+        # whatever was altered, or is of another version, makes the parts differ
+        with as_written(error):
+            document = self._document()
+            _fill(run, document)
+            now, best = (_beneath(tensors, kind) for kind in ("now", "best"))
+            _check_fit(now, best, run)
+            run.state.best = best
+            pairs = _beneath(tensors, "moved")
+            names = {name.rpartition("/")[0] for name in pairs}
+            run.moved = {name: (pairs[f"{name}/B"], pairs[f"{name}/A"]) for name in names}
+            own: dict[int, dict[str, Any]] = {}
+            for name, value in _beneath(tensors, "state").items():
+                number, _, key = name.partition("/")
+                own.setdefault(int(number), {})[key] = value
         restore(run.model, now)
         return own
 
-    def _tensors(self, run: Kept) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
-        """The parameters and the state of the optimiser; the others go to the run."""
+    def _tensors(self) -> dict[str, Any]:
+        """All tensors of the file, if they are those that were written."""
         import torch
 
-        now: dict[str, Any] = {}
-        own: dict[int, dict[str, Any]] = {}
-        moved: dict[str, dict[str, Any]] = {}
         with reading(self.path), open_tensors(self.path) as file:
-            for name in file.keys():  # noqa: SIM118 the handle is no dict
-                kind, _, rest = name.partition("/")
-                value = torch.from_numpy(file.get_tensor(name).copy())
-                before, _, key = rest.rpartition("/")
-                if kind == "now":
-                    now[rest] = value
-                elif kind == "best":
-                    run.state.best[rest] = value
-                elif kind == "moved":
-                    moved.setdefault(before, {})[key] = value
-                else:
-                    own.setdefault(int(before), {})[key] = value
-        run.moved = {name: (one["B"], one["A"]) for name, one in moved.items()}
-        return now, own
+            known = file.metadata() or {}
+            # copies, since the file may be replaced while they are used
+            found = {
+                name: torch.from_numpy(file.get_tensor(name).copy())
+                for name in file.keys()  # noqa: SIM118 the handle is no dict
+            }
+        if known.get(DIGEST) != _digest(known.get(FORMAT, ""), found):
+            raise damaged(self.path, "it is not as it was written")
+        return found
 
     def remove(self) -> None:
         """Remove the file."""
@@ -178,12 +180,49 @@ class Unfinished:
         return found
 
 
-def _check_fit(found: Mapping[str, Any], here: Mapping[str, Any], path: Path) -> None:
-    """Refuse other parameters than those of the model; ranks may have grown."""
-    fits = found.keys() == here.keys() and all(
-        value.ndim == here[name].ndim
-        and sum(a != b for a, b in zip(value.shape, here[name].shape, strict=True)) <= 1
-        for name, value in found.items()
+def _digest(text: str, tensors: Mapping[str, Any]) -> str:
+    """The SHA-256 of what is in a file, which tells whether some of it was changed."""
+    return digest_of([(text, _as_tensor(text)), *sorted(tensors.items())])
+
+
+def _as_tensor(text: str) -> Any:
+    """A text as a tensor of its bytes."""
+    import torch
+
+    return torch.frombuffer(bytearray(text.encode() or b" "), dtype=torch.uint8)
+
+
+def _beneath(tensors: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The tensors of a kind, by what follows it in their names."""
+    start = f"{kind}/"
+    return {name[len(start) :]: one for name, one in tensors.items() if name.startswith(start)}
+
+
+def _fill(run: Kept, document: Mapping[str, Any]) -> None:
+    """Bring the numbers of a run to where it was."""
+    known = document["run"]
+    run.state = State(
+        step=int(known["step"]),
+        history=[StepRecord(**one) for one in known["history"]],
+        evaluations=[Evaluation(**one) for one in known["evaluations"]],
+        growth=list(known["growth"]),
+        seconds={name: float(one) for name, one in known["seconds"].items()},
     )
-    if not fits:
-        raise damaged(path, "it holds other parameters")
+    run.search = RateSearch.from_dict(document["search"])
+    spent = document["spent"].items()
+    run.spent |= {name: float(one) for name, one in spent if name != "loading"}
+    run.notes[:] = map(str, document["notes"])
+
+
+def _check_fit(now: Mapping[str, Any], best: Mapping[str, Any], run: Kept) -> None:
+    """Raise an error if there are other parameters than those of the model; ranks may differ."""
+    here = learnt(run.model)
+    if now.keys() != here.keys() or best.keys() != (
+        here.keys() if run.state.evaluations else set()
+    ):
+        raise ValueError("other parameters")
+    for values in (now, best):
+        for name, value in values.items():
+            differ = sum(a != b for a, b in zip(value.shape, here[name].shape, strict=True))
+            if differ > 1 or value.dtype != here[name].dtype:
+                raise ValueError(name)

@@ -19,13 +19,13 @@ from eckart.finetuning.dataset import Task, constant_loss
 from eckart.finetuning.encoded import Encoded
 from eckart.finetuning.memory import largest_resident
 from eckart.finetuning.metrics import mean_loss, measured
-from eckart.finetuning.network import digest_of, frozen, open_network, patterns_of
+from eckart.finetuning.network import open_network, patterns_of
 from eckart.finetuning.pairs import Pair, others
 from eckart.finetuning.rank_growth import singular_values
 from eckart.finetuning.result import FineTuning, Layer
 from eckart.finetuning.run import Run
 from eckart.finetuning.starts import plain_
-from eckart.finetuning.training import answers
+from eckart.finetuning.training import answers, digest_of, frozen
 
 PROOF_ROWS: Final = 64
 """Rows held back with which the adapter that was written is tried."""
@@ -59,12 +59,12 @@ def write_peft(model: Any, known: Sequence[Pair], folder: Path) -> None:
 def outputs_of(model: Any, rows: Encoded, batch: int) -> Array:
     """Outputs of a model for the rows of the proof, as numbers that are compared.
 
-    Of a language these are all outputs for a few texts, at their tokens, and the losses of others.
+    Of a language these are the losses, and all outputs for a few texts, at their tokens.
     """
     plain = replace(rows, below=())
     found = answers(model, plain.take(np.arange(min(PROOF_ROWS, len(rows)))), batch)
     if rows.task.name != "language":
-        return found
+        return found.ravel()
     made: list[Array] = [found.ravel()]
     with torch.no_grad():
         for place in range(min(TEXT_ROWS, len(rows))):
@@ -77,7 +77,7 @@ def outputs_of(model: Any, rows: Encoded, batch: int) -> Array:
 def singles(model: Any, rows: Encoded) -> Array:
     """Outputs for some rows, given one at a time."""
     chosen = range(min(SINGLE_ROWS, len(rows)))
-    return np.concatenate([answers(model, rows.take([place]), 1) for place in chosen])
+    return np.concatenate([answers(model, rows.take([place]), 1) for place in chosen]).ravel()
 
 
 def reload_difference(
@@ -86,8 +86,8 @@ def reload_difference(
     """The largest difference of outputs of the adapter, loaded into the base anew.
 
     The base draws what its folder lacks from another seed, so that what the adapter does not hold
-    shows. A model without a token that fills texts up is also tried as it is, on one text at a
-    time.
+    shows. It is tried on batches and on one text at a time; a model without a token that fills
+    texts up takes no batches.
 
     Args:
         folder: Folder of the adapter.
@@ -104,13 +104,14 @@ def reload_difference(
     with alone():
         again = PeftModel.from_pretrained(fresh.model, folder).eval()
     plain = replace(held, below=())
-    pairs = [(outputs_of(again, plain, batch), before)]
     if fresh.had_no_filler:
         config = fresh.model.config
         config.get_text_config().pad_token_id = config.pad_token_id = None
-        found = singles(again, plain)
-        pairs.append((found, before[: len(found)]))
-    return max(_difference(found, known) for found, known in pairs)
+    found = singles(again, plain)
+    single = _difference(found, before[: len(found)])
+    if fresh.had_no_filler:
+        return single
+    return max(single, _difference(outputs_of(again, plain, batch), before))
 
 
 def _difference(found: Array, known: Array) -> float:
@@ -137,10 +138,18 @@ def layer_of(pair: Pair, cut: float = 0.0) -> Layer:
 
 
 def notes_on(
-    data: Sequence[Encoded], filler: int | None, cut: Mapping[str, float]
+    data: Sequence[Encoded],
+    filler: int | None,
+    cut: Mapping[str, float],
+    drawn: Sequence[str],
 ) -> Iterator[str]:
     """Sentences on texts and layers that were cut, on a token that a user of it needs, and more."""
     count, task = sum(one.cut for one in data), data[0].task
+    alike = _alike(task.labels)
+    if alike:
+        yield f"The labels '{alike[0]}' and '{alike[1]}' are two classes."
+    if drawn:
+        yield f"The folder of the base lacks '{drawn[0]}': it is drawn, and learnt whole."
     if count:
         yield f"{count} texts are longer than {data[0].length} tokens, and were cut there."
     for rows, what in zip(data, ("to learn from", "held back"), strict=True):
@@ -161,6 +170,20 @@ def notes_on(
             f"cut to the rank, with a relative error of at most {cut[worst]:.2g}, that of "
             f"'{worst.removeprefix(PREFIX)}'. The figures are those after the cut."
         )
+
+
+def _alike(labels: Sequence[str]) -> tuple[str, str] | None:
+    """Two labels that may be meant as one, such as 1 and 1.0, or yes and Yes; None without any."""
+    known: dict[object, str] = {}
+    for label in labels:
+        try:
+            key: object = float(label)
+        except ValueError:
+            key = label.strip().casefold()
+        if key in known:
+            return known[key], label
+        known[key] = label
+    return None
 
 
 def write(run: Run, place: Path, target: Path, command: str, began: float) -> FineTuning:
@@ -211,7 +234,7 @@ def write(run: Run, place: Path, target: Path, command: str, began: float) -> Fi
         spent=run.spent,
         seconds=0.0,
         command=command,
-        notes=(*run.notes, *notes_on((run.train, held), filler, cut)),
+        notes=(*run.notes, *notes_on((run.train, held), filler, cut, run.network.drawn)),
     )
     before = outputs_of(model, held, settings.batch)
     # W₀ is not in memory twice when the adapter is loaded again
