@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-recommend bench-fuzz bench-kills build clean
+.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-finetune bench-recommend bench-fuzz bench-kills build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -85,6 +85,13 @@ bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGE
 		eval "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/$$script"; \
 		echo; \
 	done
+
+# INPUTS is a folder with the inputs that finetune_inputs.py names; RESULTS is a file that keeps what was run.
+bench-finetune: .venv/torch ## Measure fine-tuning beside PEFT, some hours: INPUTS=... RESULTS=...
+	@PYTHONPATH=tests $(BIN)/python -W ignore benchmarks/finetune_gauge.py
+	@$(if $(INPUTS),$(BIN)/python -W ignore benchmarks/finetune.py --inputs '$(INPUTS)' \
+		--results '$(or $(RESULTS),.venv/finetune.jsonl)' \
+		&& $(BIN)/python -W ignore benchmarks/finetune_speed.py --inputs '$(INPUTS)',echo "No INPUTS: only the gauge.")
 
 bench-kills: .venv/torch ## Kill every command that writes 40 times at random moments: KILLS=40
 	@$(ONE_THREAD) PYTHONPATH=tests $(BIN)/python -P benchmarks/kills.py --kills $(or $(KILLS),40)

@@ -23,8 +23,9 @@ from eckart.finetuning.pairs import Pair
 from eckart.finetuning.settings import Settings
 from eckart.finetuning.training import answers, batch_loss, learnt
 
-ALONE: Final = 1e-5
-"""Difference of an output for a text in a batch and alone, relative to the largest output."""
+ALONE: Final = 1e-4
+"""Difference of an output for a text in a batch and alone, relative to the largest output, that is
+taken for rounding, which other shapes of the same products may add up over many blocks."""
 
 
 def memory_of(

@@ -29,12 +29,10 @@ from eckart.finetuning.training import answers, digest_of, frozen
 
 PROOF_ROWS: Final = 64
 """Rows held back with which the adapter that was written is tried."""
-TEXT_ROWS: Final = 4
-"""Of these rows, those whose every output is compared for a language."""
 PROOF: Final = 1e-5
 """Largest difference of an output of the adapter loaded again, relative to the largest output."""
 SINGLE_ROWS: Final = 8
-"""Of these rows, those that are also tried one by one, where a model takes no batches."""
+"""Of these rows, those that are also tried one by one."""
 
 
 def write_peft(model: Any, known: Sequence[Pair], folder: Path) -> None:
@@ -56,68 +54,66 @@ def write_peft(model: Any, known: Sequence[Pair], folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def outputs_of(model: Any, rows: Encoded, batch: int) -> Array:
-    """Outputs of a model for the rows of the proof, as numbers that are compared.
+def outputs_of(model: Any, rows: Encoded, batch: int, *, batches: bool = True) -> list[Array]:
+    """Outputs of a model for the rows of the proof, as arrays of numbers that are compared.
 
-    Of a language these are the losses, and all outputs for a few texts, at their tokens.
+    They are those for some texts one at a time, and those for batches. Of a language they are the
+    losses, and all outputs for a few texts, at their tokens.
     """
     plain = replace(rows, below=())
-    found = answers(model, plain.take(np.arange(min(PROOF_ROWS, len(rows)))), batch)
-    if rows.task.name != "language":
-        return found.ravel()
-    made: list[Array] = [found.ravel()]
-    with torch.no_grad():
-        for place in range(min(TEXT_ROWS, len(rows))):
-            one = plain.batch([place])
-            del one["labels"]
-            made.append(model(**one).logits.double().numpy().ravel())
-    return np.concatenate(made)
-
-
-def singles(model: Any, rows: Encoded) -> Array:
-    """Outputs for some rows, given one at a time."""
-    chosen = range(min(SINGLE_ROWS, len(rows)))
-    return np.concatenate([answers(model, rows.take([place]), 1) for place in chosen]).ravel()
+    few = range(min(SINGLE_ROWS, len(rows)))
+    found = [answers(model, plain.take([place]), 1) for place in few]
+    if batches:
+        places = np.arange(min(PROOF_ROWS, len(rows)))
+        found.append(answers(model, plain.take(places), batch))
+    if rows.task.name == "language":
+        with torch.no_grad():
+            for place in few:
+                one = plain.batch([place])
+                del one["labels"]
+                found.append(model(**one).logits.double().numpy())
+    return found
 
 
 def reload_difference(
-    folder: Path, base: Path, task: Task, seed: int, held: Encoded, batch: int, before: Array
+    folder: Path,
+    base: Path,
+    task: Task,
+    seed: int,
+    known: Sequence[Array],
+    rows: Encoded,
+    batch: int,
 ) -> float:
     """The largest difference of outputs of the adapter, loaded into the base anew.
 
     The base draws what its folder lacks from another seed, so that what the adapter does not hold
-    shows. It is tried on batches and on one text at a time; a model without a token that fills
-    texts up takes no batches.
+    shows. A model without a token that fills texts up takes one text at a time.
 
     Args:
         folder: Folder of the adapter.
         base: Folder of the base.
         task: The task.
         seed: Seed of the run.
-        held: Rows held back.
+        known: What `outputs_of` gave for the model in training.
+        rows: Rows held back.
         batch: Rows of a step.
-        before: What `outputs_of` gave for the model in training.
+
+    Returns:
+        The difference relative to the largest output; endless if outputs differ in number.
     """
     from peft import PeftModel
 
     fresh = open_network(base, task, seed + 1)
     with alone():
         again = PeftModel.from_pretrained(fresh.model, folder).eval()
-    plain = replace(held, below=())
     if fresh.had_no_filler:
         config = fresh.model.config
         config.get_text_config().pad_token_id = config.pad_token_id = None
-    found = singles(again, plain)
-    single = _difference(found, before[: len(found)])
-    if fresh.had_no_filler:
-        return single
-    return max(single, _difference(outputs_of(again, plain, batch), before))
-
-
-def _difference(found: Array, known: Array) -> float:
-    if found.shape != known.shape:
+    found = outputs_of(again, rows, batch, batches=not fresh.had_no_filler)
+    if [one.shape for one in found] != [one.shape for one in known]:
         return math.inf
-    return float(np.abs(found - known).max()) / (float(np.abs(known).max()) or 1.0)
+    one, other = (np.concatenate([part.ravel() for part in parts]) for parts in (found, known))
+    return float(np.abs(one - other).max()) / (float(np.abs(other).max()) or 1.0)
 
 
 def layer_of(pair: Pair, cut: float = 0.0) -> Layer:
@@ -236,12 +232,13 @@ def write(run: Run, place: Path, target: Path, command: str, began: float) -> Fi
         command=command,
         notes=(*run.notes, *notes_on((run.train, held), filler, cut, run.network.drawn)),
     )
-    before = outputs_of(model, held, settings.batch)
+    takes_batches = not run.network.had_no_filler
+    known = outputs_of(model, held, settings.batch, batches=takes_batches)
     # W₀ is not in memory twice when the adapter is loaded again
     del model
     run.release()
     difference = reload_difference(
-        place, run.base, run.task, settings.seed, held, settings.batch, before
+        place, run.base, run.task, settings.seed, known, held, settings.batch
     )
     if not difference <= PROOF:  # true for NaN too
         raise FormatError(
