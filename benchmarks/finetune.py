@@ -51,9 +51,11 @@ DECADES: Final = tuple(3e-2 * 10 ** (place / 2) for place in range(-3, 4))
 DEFAULT: Final = "lora, muon, no dropout"
 RATE: Final = 3e-2
 """The contender that is recommended, and its rate where none is looked for."""
-RANKS: Final = (1, 2, 4, 8, 16)
+RANKS: Final = (1, 4, 16)
 UPPER: Final = {"reviews": ["*.layer.[45].*"], "reactions": ["*.layer.1[01].*"]}
 """The upper layers, which are adapted where only the rate is looked for."""
+SEARCHED: Final = {"reviews": (2, 8), "reactions": (8,)}
+"""Ranks at which rates are looked for."""
 HERE: Final = Path(__file__).parent
 
 
@@ -177,8 +179,8 @@ def search(bench: Bench) -> None:
     """The rate that is found against the best of a grid of seven."""
     print("| task | rank | best of the grid | its loss | found | its loss | against it | steps |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for task in UPPER:
-        for rank in (2, 8):
+    for task, ranks in SEARCHED.items():
+        for rank in ranks:
             more = {"targets": UPPER[task], "dropout": False}
             job = Job(who="lora, muon", task=task, rank=rank, epochs=2.5, more=more)
             lines = bench.run([replace(job, rate=rate) for rate in DECADES])

@@ -1,6 +1,7 @@
 """Ranks that grow: what they cost, that nothing changes when they do, and what is written."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_a_budget_is_kept_and_its_ranks_are_those_that_peft_loads(budget, base, 
     assert {pair.scale for pair in pairs(model)} == {2.0}
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["adamw", "rite"])  # by numbers, and in bases
 def test_a_run_that_was_stopped_between_a_growth_and_the_next_step_ends_alike(
     optimizer, base, table, tmp_path
 ):
@@ -73,10 +74,7 @@ def test_a_run_that_was_stopped_between_a_growth_and_the_next_step_ends_alike(
             assert (tmp_path / "a" / name).read_bytes() == whole
         report = json.loads((tmp_path / "a" / "report.json").read_text())
         assert len(report["run"]["growth"]) == 3
-        finetune_again = tmp_path / "a"
-        for path in finetune_again.iterdir():
-            path.unlink()
-        finetune_again.rmdir()
+        shutil.rmtree(tmp_path / "a")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
