@@ -330,6 +330,7 @@ def test_every_parameter_of_every_public_name_is_tried():
     tried = set(CASES)
     tried |= {("factorize", name) for name in ("tolerance", "budget", "ratio")}
     tried |= {("extract_adapter", name) for name in ("tolerance", "budget", "ratio")}
+    tried |= {("finetune", "budget")}
     assert public() <= tried, public() - tried
 
 

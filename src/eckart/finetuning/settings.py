@@ -111,9 +111,9 @@ class Settings:
             number = getattr(self, name)
             if number is not None and not 0 < check_number(name, number) < math.inf:
                 raise bad_number(name, number, "a number above 0")
-        if self.epochs > MOST_EPOCHS:
+        if check_number("epochs", self.epochs) > MOST_EPOCHS:
             raise bad_number("epochs", self.epochs, f"at most {MOST_EPOCHS}")
-        if self.seed >= MOST_SEEDS:
+        if check_whole("seed", self.seed) >= MOST_SEEDS:
             raise bad_number("seed", self.seed, "a smaller one")
         if not 0 <= check_number("weight_decay", self.weight_decay) < math.inf:
             raise bad_number("weight_decay", self.weight_decay, "a number from 0")
