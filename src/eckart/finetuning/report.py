@@ -44,7 +44,7 @@ def finetune_table(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("loaded again, outputs differ by", f"{document['reload_difference']:.1e}"),
         (
             "memory at most, expected, held",
-            " ".join(f"{memory[key] / 1e9:.2f} GB" for key in memory),
+            ", ".join(f"{memory[key] / 1e9:.2f} GB" for key in memory),
         ),
         *([("blocks run once for each text", str(kept))] if kept else []),
         ("time", f"{seconds(document['seconds'])}: {_spent(spent)}"),
@@ -142,7 +142,8 @@ def layer_bars(document: dict[str, Any]) -> go.Figure:
         )
     )
     drawn.update_xaxes(title="‖ΔW‖ / ‖W‖")
-    drawn.update_yaxes(autorange="reversed", automargin=True)
+    # every name, and not each second one
+    drawn.update_yaxes(autorange="reversed", automargin=True, dtick=1)
     return styled(drawn, 120 + 16 * len(layers))
 
 
