@@ -161,7 +161,8 @@ def test_nothing_to_go_on_from_is_told_and_nothing_is_replaced(bases, table, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_run_stopped_in_its_first_steps_keeps_its_rate(bases, table, tmp_path):
+def test_a_run_stopped_in_its_first_steps_keeps_its_rate(bases, table, tmp_path, monkeypatch):
+    monkeypatch.setattr("eckart.finetuning.rates.FEWEST_STEPS", 8)
     settings = {**QUICK, "learning_rate": None, "epochs": 30.0}
     whole = finetune(bases["bert"], table, tmp_path / "whole", **settings)
     assert whole.search["trials"]
@@ -372,7 +373,10 @@ def test_what_was_learnt_is_merged_and_verified(kind, bases, table, tmp_path):
     assert compared.to_dict()["learnt"][0]["relative_error_of_layers"] < 1e-4
 
 
-def test_a_search_is_in_the_report_of_a_run_that_was_gone_on_with(bases, table, tmp_path):
+def test_a_search_is_in_the_report_of_a_run_that_was_gone_on_with(
+    bases, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("eckart.finetuning.rates.FEWEST_STEPS", 8)
     settings = {**QUICK, "learning_rate": None, "epochs": 30.0}
     with stopped(40) as watch, pytest.raises(KeyboardInterrupt):
         finetune(bases["bert"], table, tmp_path / "a", watch=watch, **settings)

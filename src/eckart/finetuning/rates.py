@@ -12,8 +12,8 @@ STEP: Final = 10**0.5
 """Ratio of two rates that are neighbours."""
 SHARE: Final = 0.25
 """Share of the steps of the run that all trials together take at most."""
-FEWEST_STEPS: Final = 8
-"""Steps of a trial at least: a shorter one tells nothing."""
+FEWEST_STEPS: Final = 24
+"""Steps of a trial at least: trials of 8 steps chose a rate that was ten times too high."""
 KEPT: Final = 0.5
 """Share of the rates that goes on to the next round."""
 
@@ -70,8 +70,8 @@ def rounds_of(steps: int) -> list[int]:
     cost the same. With too few steps for a round there is none, and the default rate is taken.
 
     Example:
-        >>> rounds_of(1000), rounds_of(100)
-        ([19, 38], [])
+        >>> rounds_of(2000), rounds_of(100)
+        ([38, 76], [])
     """
     counts = [RATES]
     while counts[-1] > 1:
