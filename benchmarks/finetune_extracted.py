@@ -8,7 +8,7 @@ from typing import Any
 from finetune_contender import BATCH, encoded_rows
 from finetune_inputs import Inputs
 
-from eckart.adapters import compare_adapters, extract_adapter
+from eckart import compare_adapters, extract_adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
