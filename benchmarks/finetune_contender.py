@@ -62,6 +62,7 @@ def _ours(job: Job, task: Inputs) -> dict[str, Any]:
 
     start, optimizer, *rest = job.who.split(", ")
     with tempfile.TemporaryDirectory() as folder:
+        Path(job.keep or folder).mkdir(exist_ok=True)
         began = time.perf_counter()
         done = eckart.finetune(
             task.model,
