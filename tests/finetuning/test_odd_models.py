@@ -14,9 +14,8 @@ from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
 from eckart.finetuning import finetune
 from eckart.finetuning.dataset import Rows, Task
 from eckart.finetuning.encoded import encoded
-from eckart.finetuning.unfinished import Unfinished
 from finetuning.models import CONFIGS, SIZES, WORDS, save_base, save_table, texts
-from finetuning.test_finetune import eckart_rows, stopped
+from finetuning.test_finetune import eckart_rows
 from finetuning.test_language import save_texts
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -259,55 +258,6 @@ def test_a_table_of_another_size_is_refused_and_a_drawn_pooler_is_told(table, tm
     assert any("pooler" in note for note in result.notes)
 
 
-def damage_nothing(_tensors, _document):
-    pass
-
-
-DAMAGES = {
-    "no best": lambda tensors, _: [tensors.pop(n) for n in list(tensors) if n.startswith("best/")],
-    "one best less": lambda tensors, _: tensors.pop(next(n for n in tensors if "best/" in n)),
-    "no evaluations": lambda _, document: document["run"].update(evaluations=[]),
-    "a step below 0": lambda _, document: document["run"].update(step=-5),
-    "a rate of NaN": lambda _, document: document["search"].update(rate="nan"),
-    "a job that is a list": lambda _, document: document.update(job=[1]),
-    "no seconds": lambda _, document: document["run"].update(seconds={}),
-    "another number": lambda tensors, _: next(iter(tensors.values())).add_(1),
-    "a foreign key": lambda tensors, _: tensors.update({"state/x/mean": torch.zeros(2)}),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_unfinished_work_that_was_altered_is_refused(damage, table, tmp_path):
-    base = save_base(tmp_path / "base", "bert")
-    with stopped(6) as watch, pytest.raises(KeyboardInterrupt):
-        finetune(base, table, tmp_path / "a", watch=watch, **QUICK)
-    place = Unfinished.place(tmp_path / "a")
-    tensors = load_file(place)
-    from safetensors import safe_open
-
-    with safe_open(place, "pt") as file:
-        known = file.metadata()
-    document = json.loads(known["eckart-finetune"])
-    DAMAGES[damage](tensors, document)
-    save_file(tensors, place, metadata={**known, "eckart-finetune": json.dumps(document)})
-    with pytest.raises(EckartError) as error:
-        finetune(base, table, tmp_path / "a", resume=True, **QUICK)
-    assert error.value.code in ("damaged-file", "another-job")
-    assert not (tmp_path / "a").exists()
-
-
-def test_another_tokenizer_is_another_job(table, tmp_path):
-    base = save_base(tmp_path / "base", "bert")
-    with stopped(6) as watch, pytest.raises(KeyboardInterrupt):
-        finetune(base, table, tmp_path / "a", watch=watch, **QUICK)
-    own = json.loads((base / "tokenizer.json").read_text())
-    vocabulary = own["model"]["vocab"]
-    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
-    (base / "tokenizer.json").write_text(json.dumps(own))
-    with pytest.raises(ArgumentError, match="data"):
-        finetune(base, table, tmp_path / "a", resume=True, **QUICK)
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "rite", "scaled"])
 @pytest.mark.parametrize(
     "more", [{"learning_rate": 1e30}, {"learning_rate": None, "head_rate": 1e38, "epochs": 40.0}]
@@ -427,3 +377,18 @@ def test_labels_that_may_be_one_are_told(tmp_path):
     )
     result = finetune(base, tmp_path / "t.csv", tmp_path / "a", **QUICK)
     assert any("are two classes" in note for note in result.notes)
+
+
+def test_no_token_is_taken_from_a_text_where_it_cannot_be_told_what_a_tokenizer_adds():
+    class Tokenizer:
+        """Gives other tokens, and one more, if it adds those of its own."""
+
+        eos_token_id = 2
+
+        def __call__(self, texts, *, add_special_tokens, verbose):
+            made = [[1, 5, 6] if add_special_tokens else [7, 8] for _ in [texts]]
+            return {"input_ids": made[0] if isinstance(texts, str) else made}
+
+    rows = Rows(texts=("a",), labels=np.zeros(1))
+    made = encoded(rows, Task(name="language"), Tokenizer(), {}, 20)
+    assert made.columns["input_ids"] == [[1, 5, 6, 2]]

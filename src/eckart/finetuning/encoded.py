@@ -229,8 +229,9 @@ def _tokens(tokenizer: Any, texts: Sequence[str], *, special: bool = True) -> To
     plain, whole = (
         tokenizer("a", add_special_tokens=one, verbose=False)["input_ids"] for one in (False, True)
     )
-    before = next((n for n in range(len(whole)) if whole[n : n + len(plain)] == plain), 0)
-    added = len(whole) - before - len(plain) if special else 0
+    before = next((n for n in range(len(whole)) if whole[n : n + len(plain)] == plain), None)
+    # where that cannot be told, no token of a text is taken for one of the tokenizer
+    added = 0 if before is None or not special else len(whole) - before - len(plain)
     found = tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
     return [one[: len(one) - added] for one in found]
 
