@@ -27,17 +27,6 @@ TOP = ["*.1.*"]  # the second of two blocks
 WITH_BLOCKS = ("bert", "roberta", "distilbert", "gpt2", "llama")
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases")
-    return {kind: save_base(folder / kind, kind) for kind in CONFIGS}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return save_table(tmp_path_factory.mktemp("table") / "table.csv")
-
-
 @pytest.mark.parametrize("kind", WITH_BLOCKS)
 def test_what_is_kept_changes_nothing_but_the_time(kind, bases, table, tmp_path, monkeypatch):
     settings = {**QUICK, "dropout": False, "targets": TOP}

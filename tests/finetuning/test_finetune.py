@@ -25,17 +25,6 @@ pytestmark = [
 QUICK = {"rank": 2, "epochs": 1.0, "batch": 12, "learning_rate": 3e-3}
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases")
-    return {kind: save_base(folder / kind, kind) for kind in CONFIGS}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return save_table(tmp_path_factory.mktemp("table") / "table.csv")
-
-
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
