@@ -51,11 +51,14 @@ DECADES: Final = tuple(3e-2 * 10 ** (place / 2) for place in range(-3, 4))
 DEFAULT: Final = "lora, muon, no dropout"
 RATE: Final = 3e-2
 """The contender that is recommended, and its rate where none is looked for."""
-RANKS: Final = (1, 4, 16)
+RANKS: Final = (1, 2, 4, 8, 16)
+FULL: Final = (5e-5, 1e-4, 2e-4)
+PROBE: Final = (3e-3, 1e-2, 3e-2)
+"""Rates of the full fine-tune, and of the head alone."""
 UPPER: Final = {"reviews": ["*.layer.[45].*"], "reactions": ["*.layer.1[01].*"]}
 """The upper layers, which are adapted where only the rate is looked for."""
-SEARCHED: Final = {"reviews": (2, 8), "reactions": (8,)}
-"""Ranks at which rates are looked for."""
+SEARCHED: Final = {"reviews": (7, 2, 8), "reactions": (7, 2, 8)}
+"""Epochs of runs for which a rate is looked for (shorter ones have no search), and the ranks."""
 HERE: Final = Path(__file__).parent
 
 
@@ -179,10 +182,10 @@ def search(bench: Bench) -> None:
     """The rate that is found against the best of a grid of seven."""
     print("| task | rank | best of the grid | its loss | found | its loss | against it | steps |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for task, ranks in SEARCHED.items():
+    for task, (epochs, *ranks) in SEARCHED.items():
         for rank in ranks:
             more = {"targets": UPPER[task], "dropout": False}
-            job = Job(who="lora, muon", task=task, rank=rank, epochs=2.5, more=more)
+            job = Job(who="lora, muon", task=task, rank=rank, epochs=epochs, more=more)
             lines = bench.run([replace(job, rate=rate) for rate in DECADES])
             (found,) = bench.run([job])
             best = min(lines, key=lowest)
@@ -210,13 +213,13 @@ def budgets(bench: Bench, who: str, rate: float) -> None:
         )
 
 
-def learnt(bench: Bench, task: Inputs, made: Path, who: str, rate: float, full: float) -> None:
+def learnt(bench: Bench, task: Inputs, made: Path, who: str, rate: float) -> None:
     """What is learnt at each rank beside what is extracted from the full fine-tune."""
     from finetune_extracted import extracted
 
     print("| rank | learnt | extracted | error of ΔW learnt | extracted | best of the rank |")
     print("|---:|---|---|---:|---:|---:|")
-    rows = list(_at_ranks(bench, made, who, rate, full))
+    rows = list(_at_ranks(bench, made, who, rate))
     for rank, lines, tuned in rows:
         found = [
             extracted(task, Path(line["job"]["keep"]) / "adapter", one, rank)
@@ -231,13 +234,21 @@ def learnt(bench: Bench, task: Inputs, made: Path, who: str, rate: float, full: 
 
 
 def _at_ranks(
-    bench: Bench, made: Path, who: str, rate: float, full: float
+    bench: Bench, made: Path, who: str, rate: float
 ) -> Iterator[tuple[int, list[Line], list[Path]]]:
     tuned = [made / f"full-{seed}" for seed in SEEDS]
-    whole = bench.run(
-        [Job(who="full", rate=full, seed=seed, keep=str(tuned[seed])) for seed in SEEDS]
-    )
-    print(f"Full fine-tune: {_mean(line['accuracy'][0] for line in whole)}\n", file=sys.stderr)
+    for who_else, rates, kept in (("probe", PROBE, None), ("full", FULL, tuned)):
+        first = bench.run([Job(who=who_else, rate=one) for one in rates])
+        best = min(first, key=lowest)["job"]["rate"]
+        whole = bench.run(
+            [
+                Job(
+                    who=who_else, rate=best, seed=seed, keep="" if kept is None else str(kept[seed])
+                )
+                for seed in SEEDS
+            ]
+        )
+        print(f"{who_else}, rate {best:.0e}: {_mean(line['accuracy'][0] for line in whole)}\n")
     for rank in RANKS:
         jobs = [
             Job(who=who, rate=rate, rank=rank, seed=seed, keep=str(made / f"learnt-{rank}-{seed}"))
@@ -269,7 +280,7 @@ def main() -> None:
         if 2 in chosen.tables:
             search(bench)
         if 4 in chosen.tables:
-            learnt(bench, reviews(chosen.inputs, made), made, DEFAULT, RATE, 1e-4)
+            learnt(bench, reviews(chosen.inputs, made), made, DEFAULT, RATE)
         if 5 in chosen.tables:
             budgets(bench, DEFAULT, RATE)
         if 6 in chosen.tables:

@@ -23,8 +23,9 @@ from finetune_inputs import Inputs, reactions, reviews
 BATCH: Final = 16
 EVALUATIONS: Final = 6
 TASKS: Final = {"reviews": reviews, "reactions": reactions}
-PEERS: Final = ("peft", "peft pissa_niter_4", "peft LoRA+", "peft Riemannian", "full")
-"""Contenders that are no part of eckart: PEFT with AdamW or another optimiser, or all weights."""
+PEERS: Final = ("peft", "peft pissa_niter_4", "peft LoRA+", "peft Riemannian", "full", "probe")
+"""Contenders that are no part of eckart: PEFT with AdamW or another optimiser, all weights, or the
+head alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,10 @@ def _peer(job: Job, task: Inputs) -> dict[str, Any]:
         task.model, num_labels=kind.outputs, dtype=torch.float32
     )
     began = time.perf_counter()
-    model = base if job.who == "full" else adapted(base, job)
+    model = base if job.who in ("full", "probe") else adapted(base, job)
+    if job.who == "probe":
+        base.requires_grad_(False)
+        base.classifier.requires_grad_(True)
     optimizer = _optimizer(model, job)
     before = time.perf_counter() - began
     steps = round(job.epochs * -(-len(train) // BATCH))

@@ -1,6 +1,7 @@
 """Optimisers of pairs: AdamW and LoRA+, the scaled gradient, LoRA-RITE and LoRA-Muon."""
 
-from abc import ABC
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
@@ -12,7 +13,7 @@ from eckart.finetuning.pair_optimizer import (
     Batch,
     PairOptimizer,
     Side,
-    adaptive,
+    adam,
     check_range,
 )
 from eckart.finetuning.pairs import Pair
@@ -34,8 +35,6 @@ class AdamW(PairOptimizer):
     Source: Loshchilov and Hutter, arXiv 1711.05101; Hayou et al., arXiv 2402.12354, for `ratio`.
     """
 
-    is_invariant = False
-
     def __init__(
         self,
         known: Iterable[Pair],
@@ -50,21 +49,27 @@ class AdamW(PairOptimizer):
         check_range(ratio=ratio)
         super().__init__(known, rest, lr=lr, ratio=ratio, betas=betas, eps=eps, **settings)
 
-    def _directions(self, batch: Batch) -> list[Any]:
-        betas, eps = batch.groups[0]["betas"], batch.groups[0]["eps"]
-        return [
-            torch.stack(
-                [
-                    adaptive(one, state, betas, eps)
-                    for one, state in zip(side.gradient, side.states, strict=True)
-                ]
-            )
-            for side, _ in batch.sides
-        ]
+    def _move(self, rest: Sequence[Any]) -> None:
+        groups = [group for alike in self._alike() for group in alike]
+        if self.clip is not None:
+            share = self._clip(self._batches(), rest)
+            for one in (one for group in groups for one in group["params"]):
+                one.grad.mul_(share)
+        sides: dict[tuple[float, tuple[float, float], float], list[Any]] = {}
+        for group in groups:
+            for one, ratio in zip(group["params"], (group["ratio"], 1.0), strict=True):
+                key = (ratio * group["lr"], group["betas"], group["eps"])
+                sides.setdefault(key, []).append(one)
+        for (rate, betas, eps), own in sides.items():
+            adam(own, self.state, rate, betas=betas, eps=eps)
+        for group in (group for group in groups if group["weight_decay"]):
+            for one in group["params"]:
+                one.mul_(kept_share(group["lr"], group["weight_decay"]))
 
-    def _apply(self, batch: Batch, directions: Sequence[Any]) -> None:
-        batch.left.factor -= batch.rate * batch.groups[0]["ratio"] * directions[0]
-        batch.right.factor -= batch.rate * directions[1]
+
+def kept_share(rate: float, decay: float) -> float:
+    """The share that a step keeps of both factors of a pair, so that B·A keeps 1 − η·λ."""
+    return math.sqrt(max(0.0, 1 - rate * decay))
 
 
 class _Invariant(PairOptimizer, ABC):
@@ -81,6 +86,24 @@ class _Invariant(PairOptimizer, ABC):
     ) -> None:
         check_range(damping=damping)
         super().__init__(known, rest, lr=lr, damping=damping, **settings)
+
+    @abstractmethod
+    def _directions(self, batch: Batch) -> list[Any]:
+        """The direction of each side of a batch; what is remembered is brought up to date."""
+
+    def _move(self, rest: Sequence[Any]) -> None:
+        batches = self._batches()
+        share = self._clip(batches, rest)
+        for batch in batches:
+            for side, _ in batch.sides:
+                side.gradient, side.seen = side.gradient * share, side.seen * share
+            batch.move(self._directions(batch), batch.groups[0]["damping"])
+            for place, group in enumerate(batch.groups):
+                kept = kept_share(group["lr"], group["weight_decay"])
+                for one, factor in zip(
+                    group["params"], (batch.left.factor, batch.right.factor.mT), strict=True
+                ):
+                    one.copy_(kept * factor[place])
 
     @staticmethod
     def _turns(batch: Batch) -> list[Any]:

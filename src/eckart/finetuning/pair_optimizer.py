@@ -13,11 +13,12 @@ Reference: LoRA-RITE (Yen et al., arXiv 2410.20625) for the bases and their tran
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import torch
+from torch.optim.adamw import adamw
 
 from eckart.errors import ArgumentError
 from eckart.finetuning.pairs import Pair
@@ -155,9 +156,6 @@ class PairOptimizer(torch.optim.Optimizer, ABC):
         ArgumentError: If a number is out of its range, or two pairs have the same name.
     """
 
-    is_invariant = True
-    """Whether the directions need the bases of the factors."""
-
     def __init__(
         self,
         known: Iterable[Pair],
@@ -187,12 +185,8 @@ class PairOptimizer(torch.optim.Optimizer, ABC):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, **defaults})
 
     @abstractmethod
-    def _directions(self, batch: Batch) -> list[Any]:
-        """The direction of each side of a batch; what is remembered is brought up to date."""
-
-    def _apply(self, batch: Batch, directions: Sequence[Any]) -> None:
-        """Move the factors."""
-        batch.move(directions, batch.groups[0]["damping"])
+    def _move(self, rest: Sequence[Any]) -> None:
+        """Move all pairs with gradients, after the gradients and those of `rest` were clipped."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -201,20 +195,11 @@ class PairOptimizer(torch.optim.Optimizer, ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        batches = list(map(self._batch, self._alike()))
-        if self.clip is not None or self.is_invariant:
-            for batch in batches:
-                batch.look()
         rest = [group for group in self.param_groups if group["name"] == OTHERS]
-        self._clip(batches, rest)
-        for batch in batches:
-            self._move(batch)
+        self._move([p for group in rest for p in group["params"] if p.grad is not None])
         for group in rest:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(max(0.0, 1 - group["lr"] * group["weight_decay"]))
-                    direction = adaptive(parameter.grad, self.state[parameter], BETAS, EPS)
-                    parameter.sub_(group["lr"] * direction)
+            own = [one for one in group["params"] if one.grad is not None]
+            adam(own, self.state, group["lr"], decay=group["weight_decay"])
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -239,6 +224,13 @@ class PairOptimizer(torch.optim.Optimizer, ABC):
                 alike.setdefault((B.shape, A.shape, B.dtype, B.device), []).append(group)
         return list(alike.values())
 
+    def _batches(self) -> list[Batch]:
+        """The pairs with gradients, those of one shape together, with their singular vectors."""
+        batches = list(map(self._batch, self._alike()))
+        for batch in batches:
+            batch.look()
+        return batches
+
     def _batch(self, groups: Sequence[dict[str, Any]]) -> Batch:
         left, right = (
             Side(
@@ -253,30 +245,17 @@ class PairOptimizer(torch.optim.Optimizer, ABC):
         )
         return Batch(groups=groups, left=left, right=right)
 
-    def _clip(self, batches: Sequence[Batch], rest: Sequence[dict[str, Any]]) -> None:
-        """Scale all gradients down to the largest norm."""
+    def _clip(self, batches: Sequence[Batch], rest: Sequence[Any]) -> float:
+        """Scale the gradients of `rest` down to the largest norm, and return the factor for all."""
         if self.clip is None:
-            return
-        sides = [side for batch in batches for side, _ in batch.sides]
-        free = [p.grad for group in rest for p in group["params"] if p.grad is not None]
-        seen = [*(side.seen for side in sides), *free]
+            return 1.0
+        free = [one.grad for one in rest]
+        seen = [*(side.seen for batch in batches for side, _ in batch.sides), *free]
         norm = math.sqrt(sum(float(one.double().square().sum()) for one in seen))
-        if norm > self.clip:
-            for side in sides:
-                side.gradient = side.gradient * (self.clip / norm)
-                side.seen = side.seen * (self.clip / norm)
-            for gradient in free:
-                gradient.mul_(self.clip / norm)
-
-    def _move(self, batch: Batch) -> None:
-        decay = batch.groups[0]["weight_decay"]
-        self._apply(batch, self._directions(batch))
-        # both factors, so that B·A decays by the square of this
-        kept = (1 - batch.rate * decay).clamp_min(0).sqrt()
-        for place, group in enumerate(batch.groups):
-            B, A = group["params"]
-            B.copy_(kept[place] * batch.left.factor[place])
-            A.copy_(kept[place] * batch.right.factor[place].mT)
+        share = min(1.0, self.clip / norm) if norm > 0 else 1.0
+        for gradient in free:
+            gradient.mul_(share)
+        return share
 
 
 def check_range(**numbers: float | None) -> None:
@@ -292,19 +271,37 @@ def check_range(**numbers: float | None) -> None:
             )
 
 
-def adaptive(gradient: Any, state: dict[str, Any], betas: tuple[float, float], eps: float) -> Any:
-    """The direction of Adam for a gradient, with means that are corrected for their start at 0.
+def adam(
+    parameters: Sequence[Any],
+    states: Mapping[Any, dict[str, Any]],
+    rate: float,
+    *,
+    betas: tuple[float, float] = BETAS,
+    eps: float = EPS,
+    decay: float = 0.0,
+) -> None:
+    """Take a step of AdamW, by the kernel of PyTorch for many parameters at once.
 
-    Source: Kingma and Ba, arXiv 1412.6980, algorithm 1.
+    Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2.
     """
-    first, second = betas
-    if not state:
-        state["step"] = torch.zeros((), dtype=torch.float64)
-        state["mean"] = torch.zeros_like(gradient)
-        state["square"] = torch.zeros_like(gradient)
-    state["step"] += 1
-    state["mean"].lerp_(gradient, 1 - first)
-    state["square"].lerp_(gradient.square(), 1 - second)
-    count = float(state["step"])
-    root = (state["square"] / (1 - second**count)).sqrt_().add_(eps)
-    return state["mean"] / (1 - first**count) / root
+    for one in parameters:
+        if not states[one]:
+            states[one]["step"] = torch.zeros((), dtype=torch.float32, device=one.device)
+            states[one]["mean"] = torch.zeros_like(one)
+            states[one]["square"] = torch.zeros_like(one)
+    adamw(
+        list(parameters),
+        [one.grad for one in parameters],
+        [states[one]["mean"] for one in parameters],
+        [states[one]["square"] for one in parameters],
+        [],
+        [states[one]["step"] for one in parameters],
+        fused=True,
+        amsgrad=False,
+        beta1=betas[0],
+        beta2=betas[1],
+        lr=rate,
+        weight_decay=decay,
+        eps=eps,
+        maximize=False,
+    )
