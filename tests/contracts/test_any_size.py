@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import eckart
 from eckart.errors import EckartError
 from eckart.matrices import Streamed, as_matrix, standardised
+from eckart.matrices.gram import gram
 from eckart.matrices.moments import column_squares
-from eckart.matrices.standardised import gram
 from eckart.reduce.fit import fit_pca
 from streams import InMemory
 from tolerances import FAR, FLOAT32_SOLUTION, SCALED_FIT, agree, close, rounding

@@ -1,15 +1,17 @@
 """A few random sums of rows, and the directions they hold."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from eckart.matrices.moments import Compression
+from eckart.matrices.sketches import Compression, random_signs
 from streams import numbers
 from tolerances import close, rounding
 
 
 def made(X, sizes, height=25, seed=3):
-    compression = Compression(*X.shape, height, X.dtype, np.random.default_rng(seed))
+    compression = Compression(*X.shape, height, X.dtype, seed)
     start = 0
     for size in sizes:
         compression.add(X[start : start + size])
@@ -20,7 +22,7 @@ def made(X, sizes, height=25, seed=3):
 @pytest.mark.parametrize("sizes", [[500], [1] * 500, [3, 200, 297], [499, 1]])
 def test_the_sums_do_not_depend_on_the_blocks_in_which_rows_arrive(sizes):
     X = numbers()
-    drawn = np.random.default_rng(3).standard_normal(500)
+    drawn = random_signs(3, 0, 500)
     expected = np.stack([
         drawn[20 * place : 20 * place + 20] @ X[20 * place : 20 * place + 20]
         for place in range(25)
@@ -42,6 +44,26 @@ def test_a_matrix_of_low_rank_gives_its_directions_whatever_its_size():
         Q = made((size * X).astype(np.float32), [500]).directions(3)
         own = X / np.linalg.norm(X)
         assert np.linalg.norm(own - own @ Q @ Q.T) <= rounding(own, 4, np.float32)
+
+
+@pytest.mark.parametrize("edges", [[0, 100, 500], [0, 7, 8, 9, 300, 500], [0, 250, 499, 500]])
+def test_sketches_of_parts_add_up_to_that_of_the_whole(edges):
+    X, probes = numbers(), np.random.default_rng(0).standard_normal((20, 3))
+    whole = Compression(*X.shape, 25, X.dtype, 3, probes)
+    whole.add(X)
+    plan, joined = Compression(*X.shape, 25, X.dtype, 3, probes), None
+    for first, last in itertools.pairwise(edges):
+        part = plan.begun(first)
+        part.add(X[first:last])
+        joined = part.ended() if joined is None else joined + part.ended()
+    assert close(joined.rows, whole.rows, rounding(X, 16))
+    sums, shift = X.sum(axis=0), np.arange(20.0)
+    assert close(
+        joined.probed(500, sums, shift, probes), whole.probed(500, sums, shift, probes),
+        rounding(X, 500 * 20),
+    )  # fmt: skip
+    joined.move(shift, None), whole.move(shift, None)
+    assert close(joined.rows, whole.rows, 40 * rounding(X, 16))
 
 
 def test_there_are_no_more_directions_than_sums():

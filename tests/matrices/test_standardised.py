@@ -8,7 +8,7 @@ import scipy.sparse
 
 from eckart.errors import MatrixError
 from eckart.matrices import Sparse, Streamed, as_matrix, standardised
-from eckart.matrices.standardised import gram
+from eckart.matrices.gram import gram
 from eckart.reduce.table import known_entries
 from streams import InMemory
 from tolerances import agree, close, rounding, summation

@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, rounding
 from eckart.engine.loop import LoopResult
-from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
-from eckart.matrices.moments import gaussian_probes, tall_rows
+from eckart.matrices import Matrix, Sparse, Standardised, is_streamed
+from eckart.matrices.moments import tall_rows
+from eckart.matrices.protocol import summed
+from eckart.matrices.sketches import gaussian_probes
 from eckart.ranks import GrowingRule, RankRule, tail_errors
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver
 from eckart.solvers.gram import ACCURATE_EPS
@@ -57,11 +59,12 @@ def component_solver(
     `searched` tells that the rank is a guess, and a rule is to find it.
     """
     rows, columns = W.shape
-    if isinstance(W, Standardised) and isinstance(W.source, Streamed):
+    if isinstance(W, Standardised) and is_streamed(W):
         # WᵀW came with the pass for the means, so that nothing is left to read
         if W.moments.gram is not None:
             return GramSVD()
-        memory = int(SPACE_MEMORY_SHARE * W.source.memory)
+        source: Any = W.source
+        memory = int(SPACE_MEMORY_SHARE * source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
     if rows * columns * min(W.shape) <= EXACT_OPERATIONS:
         return ExactSVD()
@@ -173,10 +176,15 @@ def _error(W: Matrix, A: Array, squares: Array) -> float:
     left = W.squared_norm() - float(squares.sum())
     if left > CLEAR_ROUNDINGS * hidden(W):
         return math.sqrt(left)
+    return math.sqrt(summed(W, _squares_left, A))
+
+
+def _squares_left(W: Matrix, A: Array) -> float:
+    """‖W − W·Aᵀ·A‖²."""
     get, total = W.namespace.get, 0.0
     for block in W.row_blocks():
         total += float(np.square(get(block - (block @ A.T) @ A), dtype=FLOAT64).sum())
-    return math.sqrt(total)
+    return total
 
 
 def _ritz_rows(W: Matrix, space: Array, rank: int) -> tuple[Array, Array]:
@@ -196,12 +204,17 @@ def _half_step(W: Matrix, A: Array, squares: Array) -> tuple[Array, Array]:
     """
     get, kept = W.namespace.get, squares > 0
     scaled = W.namespace.put((get(A[kept]) / np.sqrt(squares[kept, np.newaxis])).T, W.dtype)
-    total = np.zeros((int(kept.sum()), W.shape[1]))
-    for block in W.row_blocks(tall_rows(W.shape[1])):
-        total += get((block @ scaled).T @ block)
-    Vt = np.linalg.svd(total, full_matrices=False)[2]
+    Vt = np.linalg.svd(summed(W, _projected_rows, scaled), full_matrices=False)[2]
     rows = np.pad(Vt, ((0, len(A) - len(Vt)), (0, 0)))
     return _ritz_rows(W, W.namespace.put(rows, W.dtype), len(A))
+
+
+def _projected_rows(W: Matrix, X: Array) -> Array:
+    """(W·X)ᵀ·W in float64."""
+    total = np.zeros((X.shape[1], W.shape[1]))
+    for block in W.row_blocks(tall_rows(W.shape[1])):
+        total += W.namespace.get((block @ X).T @ block)
+    return total
 
 
 def _right_directions(W: Matrix, U: Array) -> tuple[Array, Array]:

@@ -3,9 +3,9 @@
 from eckart.matrices.composed import Difference, Product, Rescaled, Transposed, centred, rescaled
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.moments import Moments
-from eckart.matrices.protocol import Matrix
+from eckart.matrices.protocol import Matrix, is_streamed
 from eckart.matrices.sparse import Sparse
-from eckart.matrices.standardised import Standardised, is_streamed, standardised
+from eckart.matrices.standardised import Standardised, standardised
 from eckart.matrices.streamed import RowReader, RowSource, Streamed
 
 __all__ = [

@@ -1,124 +1,21 @@
-"""Moments of the columns of a matrix, and sketches of it, in one pass over its rows."""
+"""Moments of the columns of a matrix, with WᵀW or a sketch, in one pass over its rows."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, DType, Randomness
+from eckart.arrays import FLOAT64, Array
 from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
-from eckart.matrices.protocol import Matrix
+from eckart.matrices.protocol import Matrix, Products
+from eckart.matrices.sketches import Compression
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
-SUMS_PER_DIRECTION: Final = 8
-"""Number of random sums for each direction that is wanted of them."""
-POWER_ITERATIONS: Final = 3
-"""Number of power iterations with (SW)ᵀ(SW); they cost a fraction of products with W."""
-PROBE_COLUMNS: Final = 32
-"""Number of probes: a product with so few columns takes little longer than with one."""
-PROBE_KEY: Final = 0xEC4A88
-"""Philox key of the probes, which are independent of every solver, whatever its seed."""
-
-
-@final
-class Compression:
-    """S·W, with one Gaussian entry in each column of S, computed while rows of W arrive in blocks.
-
-    S·W gives initial directions; WᵀW·Ω is for a bound on the energy outside of them.
-
-    Args:
-        rows: Number of rows of W.
-        columns: Number of columns of W.
-        height: Number of rows of S·W; at most `rows`.
-        dtype: Dtype of W.
-        randomness: Source of the Gaussian entries.
-        probes: Ω, of shape (columns, p), to compute WᵀW·Ω too.
-
-    Cost:
-        2 operations for each entry of W, and 4·p with probes; memory height·columns numbers.
-
-    Reference:
-        Clarkson, Woodruff (2013), Low rank approximation and regression in input sparsity time.
-    """
-
-    def __init__(
-        self,
-        rows: int,
-        columns: int,
-        height: int,
-        dtype: DType,
-        randomness: Randomness,
-        probes: Array | None = None,
-    ) -> None:
-        height = max(1, min(height, rows))
-        self._edges = np.arange(1, height + 1) * rows // height
-        self._randomness = randomness
-        self._seen = 0
-        self.rows: Array = np.zeros((height, columns), dtype)
-        self._ones = np.zeros(height)  # S·1
-        self._probes = probes
-        self._products = np.zeros((0 if probes is None else probes.shape[1], columns))
-
-    def add(self, block: Array) -> None:
-        """Add the next block of rows."""
-        if self._probes is not None:
-            # transposed: the faster order in BLAS, as in `Dense`
-            self._products += (block @ self._probes).T @ block
-        numbers = np.asarray(self._randomness.standard_normal(len(block))).astype(block.dtype)
-        start = 0
-        while start < len(block):
-            # the sum to which the next row belongs
-            place = int(np.searchsorted(self._edges, self._seen, side="right"))
-            count = min(len(block) - start, int(self._edges[place]) - self._seen)
-            part = numbers[start : start + count]
-            self.rows[place] += part @ block[start : start + count]
-            self._ones[place] += part.sum()
-            start += count
-            self._seen += count
-
-    def move(self, shift: Array, scales: Array | None) -> None:
-        """Replace S·W by S·(W − 1·shiftᵀ)/scales."""
-        self.rows -= np.outer(self._ones, shift).astype(self.rows.dtype)
-        if scales is not None:
-            self.rows /= scales.astype(self.rows.dtype)
-
-    def directions(self, width: int) -> Array:
-        """Orthonormal columns near the leading right singular vectors, (columns, width or fewer).
-
-        Cost:
-            12·height·columns·width operations.
-        """
-        columns = self.rows.shape[1]
-        largest = float(np.abs(self.rows).max(initial=0.0))
-        self.rows /= self.rows.dtype.type(largest or 1.0)  # so that squares stay in range
-        small = self.rows
-        drawn = self._randomness.standard_normal((columns, min(width, *small.shape)))
-        X = np.asarray(drawn).astype(small.dtype)
-        for _ in range(POWER_ITERATIONS):
-            # orthonormal after each product, so that the leading direction does not take over
-            X = np.linalg.qr(((small @ X).T @ small).T)[0]
-        return X
-
-    def probed(self, rows: int, sums: Array, shift: Array) -> Array | None:
-        """(W − 1·shiftᵀ)ᵀ(W − 1·shiftᵀ)·Ω; `sums` holds the sums of the columns of W."""
-        if self._probes is None:
-            return None
-        drawn = self._probes.T.astype(FLOAT64)
-        # (W − 1·sᵀ)ᵀ(W − 1·sᵀ) = WᵀW − sums·sᵀ − s·(sums − rows·s)ᵀ
-        moved = np.outer(drawn @ sums, shift) + np.outer(drawn @ shift, sums - rows * shift)
-        return (self._products - moved).T.astype(self._probes.dtype)
-
-
-def gaussian_probes(columns: int, dtype: DType) -> Array:
-    """Ω with independent normal entries, of shape (columns, 32), the same in every run."""
-    generator = np.random.Generator(np.random.Philox(key=PROBE_KEY))
-    return generator.standard_normal((columns, PROBE_COLUMNS)).astype(dtype)
-
-
+FIRST_ROWS: Final = 64
+"""Number of first rows that tell whether means are far larger than the deviations."""
 FAR_RATIO: Final = 100.0
 """Ratio of squared means to variances above which means are subtracted before the products."""
 SUMMED_ROWS: Final = 1024
@@ -166,7 +63,7 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
     sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
     first = np.zeros(columns)
     if centre or scale:
-        first = _far_means(W.namespace.get(next(iter(W.row_blocks(64)))))
+        first = _far_means(W.namespace.get(next(iter(W.row_blocks(FIRST_ROWS)))))
     near = not first.any()
     # sums about a point near the rows keep the digits that a large mean would take
     pivot = first.astype(W.dtype)
@@ -185,7 +82,7 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
 
 def _far_means(rows: Array) -> Array:
     """Means of the columns whose mean is far larger than their spread; 0 in the others."""
-    head = rows[:64].astype(FLOAT64)
+    head = rows[:FIRST_ROWS].astype(FLOAT64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = head.mean(axis=0)
         spread = np.square(head - mean).sum(axis=0)
@@ -300,47 +197,111 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
 
 
 def streamed_moments(
-    W: Streamed, sketch: Compression | None, width: int, *, centre: bool, scale: bool
+    W: Products, sketch: Compression | None, width: int, *, centre: bool, scale: bool
 ) -> Moments:
     """Compute the moments of a streamed matrix, and WᵀW or a sketch, in one pass about a pivot.
 
     `width` is the number of directions that are wanted of the sketch.
     """
-    rows, columns = W.shape
-    pivot, sums, squares = np.zeros(columns, W.dtype), np.zeros(columns), np.zeros(columns)
-    total, energy, sure = np.zeros((columns, columns) if sketch is None else (0, 0)), 0.0, True
+    rows, pivot = W.shape[0], None if centre or scale else np.zeros(W.shape[1], W.dtype)
+    if pivot is None and W.is_in_parts:  # one pivot for all parts
+        pivot = _far_means(W.first_rows(FIRST_ROWS)).astype(W.dtype)
+    sums = W.summed(_sums, pivot, sketch, scale)
+    if not np.isfinite(sums.energy):
+        return Moments(means=sums.sums, scales=None, energy=sums.energy)
+    away, drawn = sums.pivot.astype(FLOAT64), None if sketch is None else sketch.probes
+    found = _finish(rows, away, sums.sums, sums.squares, sums.energy, centre=centre, scale=scale)
+    shift = sums.sums / rows if centre else -away  # from the pivot to the means, or to 0
+    if sums.sketch is not None:
+        probed = sums.sketch.probed(rows, sums.sums, shift, drawn) if sums.is_sure else None
+        sums.sketch.move(shift, found.scales)
+        return replace(found, first=sums.sketch.directions(width), probed=probed)
+    if not sums.is_sure:  # the caller computes WᵀW from blocks that are rescaled first
+        return found
+    # (X − 1·sᵀ)ᵀ(X − 1·sᵀ) for the blocks X less the pivot
+    total = sums.total
+    total -= np.outer(sums.sums, shift) + np.outer(shift, sums.sums - rows * shift)
+    return replace(found, gram=scaled_gram(total, found.scales))
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class _Sums:
+    """Sums over rows about a pivot.
+
+    Fields:
+        pivot: The pivot, in the dtype of W.
+        sums, squares: Sums of each column, and of its squares if columns are scaled.
+        energy: Sum of all squares.
+        total: WᵀW, if there is no sketch.
+        sketch: The sketch.
+        is_sure: Whether no square has left the range of the dtype.
+    """
+
+    pivot: Array
+    sums: Array
+    squares: Array
+    energy: float
+    total: Array
+    sketch: Compression | None
+    is_sure: bool
+
+    def __add__(self, later: "_Sums") -> "_Sums":
+        return replace(
+            self,
+            sums=self.sums + later.sums,
+            squares=self.squares + later.squares,
+            energy=self.energy + later.energy,
+            total=self.total + later.total,
+            sketch=None
+            if self.sketch is None or later.sketch is None
+            else self.sketch + later.sketch,
+            is_sure=self.is_sure and later.is_sure,
+        )
+
+
+def _sums(W: Matrix, pivot: Array | None, sketch: Compression | None, scale: bool) -> _Sums:
+    """The sums over the rows of W or of a part of it; without a pivot, about that of its first."""
+    columns, far = W.shape[1], pivot is not None and bool(pivot.any())
+    sums, squares, energy, sure = np.zeros(columns), np.zeros(columns), 0.0, True
+    total = np.zeros((columns, columns) if sketch is None else (0, 0))
+    own_sketch = None if sketch is None else sketch.begun(getattr(W, "first_row", 0))
     low, high = sure_range(W.dtype)
     high *= RANGE_SHARE  # a product with probes is larger than the sum of squares
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for block in _blocks_about(W, pivot, moving=centre or scale):
-            sums += np.ones(len(block), W.dtype) @ block
-            own = column_squares(block) if scale else None
+        for block in W.row_blocks():
+            if pivot is None:
+                pivot = _far_means(block).astype(W.dtype)
+                far = bool(pivot.any())
+            about = np.subtract(block, pivot, out=_writable(W, block)) if far else block
+            sums += np.ones(len(about), W.dtype) @ about
+            own = column_squares(about) if scale else None
             squares += 0.0 if own is None else own
-            if sketch is None:
-                product = block.T @ block
+            if own_sketch is None:
+                product = about.T @ about
                 total += product
                 in_range = _is_in_range(product, own)
-                energy += float(np.trace(product)) if in_range else HOST.squares(block)
+                energy += float(np.trace(product)) if in_range else HOST.squares(about)
                 sure = sure and in_range
             else:
-                sketch.add(block)
-                added = HOST.squares(block)
+                own_sketch.add(about)
+                added = HOST.squares(about)
                 sure = sure and low < added < high
                 energy += added
-    if not np.isfinite(energy):
-        return Moments(means=sums, scales=None, energy=energy)
-    away = pivot.astype(FLOAT64)
-    found = _finish(rows, away, sums, squares, energy, centre=centre, scale=scale)
-    shift = sums / rows if centre else -away  # from the pivot to the means, or to 0
-    if sketch is not None:
-        probed = sketch.probed(rows, sums, shift) if sure else None
-        sketch.move(shift, found.scales)
-        return replace(found, first=sketch.directions(width), probed=probed)
-    if not sure:  # the caller computes WᵀW from blocks that are rescaled first
-        return found
-    # (X − 1·sᵀ)ᵀ(X − 1·sᵀ) for the blocks X less the pivot
-    total -= np.outer(sums, shift) + np.outer(shift, sums - rows * shift)
-    return replace(found, gram=scaled_gram(total, found.scales))
+    return _Sums(
+        pivot=np.zeros(columns, W.dtype) if pivot is None else pivot,
+        sums=sums,
+        squares=squares,
+        energy=energy,
+        total=total,
+        sketch=None if own_sketch is None else own_sketch.ended(),
+        is_sure=sure,
+    )
+
+
+def _writable(W: Matrix, block: Array) -> Array | None:
+    """The block itself if it may be overwritten, so that no copy is made."""
+    return block if isinstance(W, Streamed) else None
 
 
 def _is_in_range(product: Array, squares: Array | None) -> bool:
@@ -353,16 +314,6 @@ def _is_in_range(product: Array, squares: Array | None) -> bool:
         return low < float(np.trace(product)) < high
     found = np.diagonal(product)
     return bool((((found > low) & (found < high)) | (squares == 0)).all())
-
-
-def _blocks_about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
-    """Iterate over blocks less a pivot, which is written into `pivot` from the first block."""
-    far = False
-    for place, block in enumerate(W.row_blocks()):
-        if place == 0 and moving:
-            pivot[:] = _far_means(block)
-            far = bool(pivot.any())
-        yield np.subtract(block, pivot, out=block) if far else block
 
 
 def tall_rows(columns: int) -> int:

@@ -2,13 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from operator import add
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from eckart.arrays import Array, DType
 from eckart.backends import Namespace
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -85,12 +89,18 @@ class Products(ABC):
         dtype: Dtype of the products and the blocks, float32 or float64.
         namespace: Array module and device of the products and the blocks.
         nbytes: Bytes of W as it is stored.
+        first_row: Place of the first row, if this is a part of the rows of a matrix.
+        is_streamed: Whether a pass takes long, since rows are read from files or lie on a cluster.
+        is_in_parts: Whether the rows lie in parts on a cluster: nothing here has them all.
     """
 
     shape: tuple[int, int]
     dtype: DType
     namespace: Namespace
     nbytes: int
+    first_row: int = 0
+    is_streamed: bool = False
+    is_in_parts: bool = False
     _squared_norm: float | None = None
 
     @abstractmethod
@@ -108,6 +118,22 @@ class Products(ABC):
     def gram_times(self, X: Array, /) -> Array:
         """The product of the Gram matrix with X, of shape (columns, k). Two passes."""
         return self.transposed_times(self.times(X))
+
+    def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = add) -> T:
+        """The result of a pass over the rows: of the whole, or the sum of those of its parts.
+
+        Args:
+            over: Function of a matrix and of what `thin` holds; what it returns can be added, in
+                the order of the rows. It may be called in another process.
+            thin: Arrays, and anything else, that every part needs.
+            add: What adds two results.
+        """
+        del add  # there is one part
+        return over(self, *thin)
+
+    def first_rows(self, count: int) -> Array:
+        """A few of the first rows, in the memory of the host."""
+        return self.namespace.get(next(iter(self.row_blocks(count))))
 
     def squared_norm(self) -> float:
         """The squared Frobenius norm, summed in float64 and kept."""
@@ -134,11 +160,41 @@ class View(Products):
         self.source = source
         self.shape, self.dtype = source.shape, source.dtype
         self.namespace, self.nbytes = source.namespace, source.nbytes
+        self.is_streamed = is_streamed(source)
+        self.is_in_parts = getattr(source, "is_in_parts", False)
+
+    @cached_property
+    def maker(self) -> Callable[[Matrix], "View"]:
+        """A function that forms the same matrix from part of the rows of the source."""
+        raise NotImplementedError(f"{type(self).__name__} is not formed in parts")
+
+    def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = add) -> T:
+        """The result of a pass: that of the source, from whose parts those of this are formed."""
+        if not self.is_in_parts:
+            return over(self, *thin)
+        source: Any = self.source
+        return source.summed(_through, self.maker, over, *thin, add=add)
 
     @property
     def passes(self) -> int:
         """Number of passes over W so far."""
         return self.source.passes
+
+
+def _through(
+    part: Matrix, maker: Callable[[Matrix], View], over: Callable[..., T], *thin: Any
+) -> T:
+    return over(maker(part), *thin)
+
+
+def is_streamed(W: Matrix) -> bool:
+    """Whether a pass over W takes long, since rows are read from files or lie on a cluster."""
+    return getattr(W, "is_streamed", False)
+
+
+def summed(W: Matrix, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = add) -> T:
+    """`Products.summed` of a matrix of any kind."""
+    return W.summed(over, *thin, add=add) if isinstance(W, Products) else over(W, *thin)
 
 
 def transposed_by_blocks(W: Matrix, blocks: Iterable[Array], Y: Array) -> Array:
@@ -148,3 +204,16 @@ def transposed_by_blocks(W: Matrix, blocks: Iterable[Array], Y: Array) -> Array:
         total += Y[start : start + len(block)].astype(W.dtype, copy=False).T @ block
         start += len(block)
     return total.T.astype(W.dtype)
+
+
+def summed_grams(W: Matrix, blocks: Iterable[Array]) -> Array:
+    """Σ XᵀX over blocks X of rows: each product in the dtype of W, the sum in float64."""
+    total = np.zeros((W.shape[1], W.shape[1]))
+    for block in blocks:
+        total += W.namespace.get(block.T @ block)
+    return total
+
+
+def add_each(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Add two results of a pass part by part."""
+    return tuple(x + y for x, y in zip(one, other, strict=True))

@@ -1,30 +1,42 @@
-"""Matrices whose columns are centred and scaled in their products, and Gram matrices WᵀW."""
+"""Matrices whose columns are centred and scaled in their products."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, Randomness
+from eckart.arrays import FLOAT64, Array, Randomness, as_randomness
 from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.moments import (
     FAR_RATIO,
-    SUMS_PER_DIRECTION,
-    Compression,
     Moments,
-    gaussian_probes,
     moments_of,
     scaled_gram,
     sparse_moments,
     streamed_moments,
     tall_rows,
 )
-from eckart.matrices.protocol import Matrix, View, transposed_by_blocks
+from eckart.matrices.protocol import (
+    Matrix,
+    View,
+    add_each,
+    is_streamed,
+    summed,
+    summed_grams,
+    transposed_by_blocks,
+)
+from eckart.matrices.sketches import (
+    SUMS_IN_PARTS,
+    SUMS_PER_DIRECTION,
+    Compression,
+    gaussian_probes,
+)
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
@@ -59,7 +71,14 @@ class Standardised(View):
         self.is_by_blocks = not isinstance(source, Sparse) and source.namespace is HOST
         far_off = explicit or far > FAR_RATIO * moments.energy or self._are_wild()
         # blocks of a streamed matrix may be overwritten, so centring them costs no copy
-        self._explicit = isinstance(source, Streamed) or (self.is_by_blocks and far_off)
+        rereads = getattr(source, "rereads", isinstance(source, Streamed))
+        self._explicit = rereads or (self.is_by_blocks and far_off)
+
+    @cached_property
+    def maker(self) -> Callable[[Matrix], "Standardised"]:
+        """A function that forms the same matrix from part of the rows of the source."""
+        bare = replace(self.moments, gram=None, first=None, probed=None)
+        return partial(Standardised, moments=bare, explicit=self._explicit)
 
     def times(self, X: Array, /) -> Array:
         """The product of this matrix with X, of shape (rows, k)."""
@@ -81,15 +100,10 @@ class Standardised(View):
 
     def gram_products(self, X: Array, count: int) -> tuple[Array, Array]:
         """Do the work of the function `gram_products` in one pass over blocks of rows."""
-        total, sums = np.zeros((X.shape[1], self.shape[1])), np.zeros((X.shape[1], 1))
-        inner = np.zeros((count, count))
-        for block, Y in self._products(X):
-            total += Y.T @ block
-            sums[:, 0] += Y.sum(axis=0, dtype=FLOAT64)
-            inner += HOST.gram(Y[:, :count], Y[:, :count])
+        total, sums, inner = self.summed(_product_sums, X, count, add=add_each)
         if self._explicit:
             return total.T.astype(self.dtype), inner
-        total -= sums * self._means()
+        total -= sums[:, np.newaxis] * self._means()
         return self._divide(total.T).astype(self.dtype), inner
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
@@ -130,12 +144,9 @@ class Standardised(View):
         if not self.is_by_blocks:
             Y = self.times(X)
             return self.namespace.gram(Y, Y)
-        total = np.zeros((X.shape[1], X.shape[1]))
-        for _, Y in self._products(X):
-            total += Y.T @ Y
-        return total
+        return self.summed(_inner_sums, X)
 
-    def _products(self, X: Array) -> Iterator[tuple[Array, Array]]:
+    def products_by_blocks(self, X: Array) -> Iterator[tuple[Array, Array]]:
         """Iterate over blocks of W (centred and scaled if means are far) and of the product."""
         if self._explicit:
             own = self._put(X)
@@ -190,14 +201,19 @@ class Standardised(View):
 
     def covariance(self, height: int | None = None) -> Array:
         """The Gram matrix, summed over blocks in float64. One pass."""
-        if self._explicit:
-            return _summed_grams(self, self._buffered())
         means, scales = self.moments.means, self.moments.scales
-        blocks = self.source.row_blocks(height or tall_rows(self.shape[1]))
-        total = _summed_grams(self, blocks)
+        total = self.summed(_grams_of_blocks, height)
+        if self._explicit:
+            return total
         # (W − 1·mᵀ)ᵀ(W − 1·mᵀ) = WᵀW − rows·m·mᵀ
         total -= self.shape[0] * np.outer(means, means)
         return scaled_gram(total, scales)
+
+    def blocks_for_gram(self, height: int | None) -> Iterator[Array]:
+        """Blocks whose Gram matrices add up to the sum that `covariance` finishes."""
+        if self._explicit:
+            return self._buffered()
+        return self.source.row_blocks(height or tall_rows(self.shape[1]))
 
     def squared_norm(self) -> float:
         """The energy from the moments: ‖(W − 1·meansᵀ)/scales‖²_F."""
@@ -228,8 +244,7 @@ class Standardised(View):
 
     def _largest(self) -> float:
         """The largest absolute value of an entry of W. One pass."""
-        get = self.namespace.get
-        return max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
+        return summed(self.source, _largest, add=max)
 
     def _are_wild(self) -> bool:
         """Whether squares of entries leave the range of the dtype before columns are scaled."""
@@ -317,7 +332,7 @@ def measured(
     whole: bool = True,
 ) -> Standardised:
     """Do the work of `standardised` without the check that the entries are finite."""
-    if isinstance(matrix, Streamed):
+    if is_streamed(matrix):
         wide = matrix.shape[1] > min(GRAM_COLUMNS, matrix.most_columns)
         beside = _compression(matrix, width, seed, scale=scale) if wide or not whole else None
         found = streamed_moments(matrix, beside, width, centre=centre, scale=scale)
@@ -334,56 +349,38 @@ def measured(
     return Standardised(matrix, found)
 
 
-def _compression(W: Streamed, width: int, seed: Any, *, scale: bool) -> Compression:
-    """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
-    rows, columns = W.shape
-    most = int(SKETCH_MEMORY_SHARE * W.memory) // (columns * W.dtype.itemsize)
-    height = min(SUMS_PER_DIRECTION * width, most)
-    probes = None if scale else gaussian_probes(columns, W.dtype)
-    return Compression(rows, columns, height, W.dtype, seed, probes)
+def _product_sums(W: Standardised, X: Array, count: int) -> tuple[Array, Array, Array]:
+    """(W·X)ᵀ·W of the blocks as they are, sums of the columns of W·X, and (W·X₁)ᵀ(W·X₁)."""
+    total, sums = np.zeros((X.shape[1], W.shape[1])), np.zeros(X.shape[1])
+    inner = np.zeros((count, count))
+    for block, Y in W.products_by_blocks(X):
+        total += Y.T @ block
+        sums += Y.sum(axis=0, dtype=FLOAT64)
+        inner += HOST.gram(Y[:, :count], Y[:, :count])
+    return total, sums, inner
 
 
-def gram(W: Matrix) -> Array:
-    """WᵀW in float64, of shape (columns, columns). One pass, or none if it is known already."""
-    if isinstance(W, Standardised) and W.moments.gram is not None:
-        return W.moments.gram
-    if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
-        return W.covariance()
-    return _summed_grams(W, W.row_blocks(tall_rows(W.shape[1])))
-
-
-def _summed_grams(W: Matrix, blocks: Iterable[Array]) -> Array:
-    """Σ XᵀX over blocks X of rows: each product in the dtype of W, the sum in float64."""
-    total = np.zeros((W.shape[1], W.shape[1]))
-    for block in blocks:
-        total += W.namespace.get(block.T @ block)
+def _inner_sums(W: Standardised, X: Array) -> Array:
+    total = np.zeros((X.shape[1], X.shape[1]))
+    for _, Y in W.products_by_blocks(X):
+        total += Y.T @ Y
     return total
 
 
-def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
-    """WᵀW·X, and (W·X₁)ᵀ(W·X₁) in float64 for the first `count` columns X₁ of X.
-
-    The second comes from W·X₁, so that each column is accurate to its own rounding; taken from
-    WᵀW·X it would have the rounding of the longest column.
-    """
-    if isinstance(W, Standardised) and W.is_by_blocks:
-        return W.gram_products(X, count)
-    if is_streamed(W):
-        product = W.gram_times(X)
-        # W·X₁ would take a second reading of the rows
-        inner = W.namespace.gram(X[:, :count], product[:, :count])
-        # rounding leaves the product unsymmetric
-        return product, (inner + inner.T) / 2
-    Y = W.times(X)
-    return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])
+def _grams_of_blocks(W: Standardised, height: int | None) -> Array:
+    return summed_grams(W, W.blocks_for_gram(height))
 
 
-def deflated_gram(W: Matrix, A: Array) -> Array:
-    """ΠWᵀWΠ in float64 with Π = I − AᵀA: each row is projected before the product. One pass."""
-    own, blocks = W.namespace.put(A, W.dtype), W.row_blocks(tall_rows(W.shape[1]))
-    return _summed_grams(W, (block - (block @ own.T) @ own for block in blocks))
+def _largest(W: Matrix) -> float:
+    """The largest absolute value of an entry."""
+    return max(float(np.abs(W.namespace.get(block)).max()) for block in W.row_blocks())
 
 
-def is_streamed(W: Matrix) -> bool:
-    """Whether the rows of W are read from files again for each product."""
-    return isinstance(W.source if isinstance(W, Standardised) else W, Streamed)
+def _compression(W: Any, width: int, seed: Any, *, scale: bool) -> Compression:
+    """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
+    rows, columns = W.shape
+    most = int(SKETCH_MEMORY_SHARE * W.memory) // (columns * W.dtype.itemsize)
+    sums = SUMS_IN_PARTS if W.is_in_parts else SUMS_PER_DIRECTION
+    probes = None if scale else gaussian_probes(columns, W.dtype)
+    key = int.from_bytes(as_randomness(seed).bytes(8))
+    return Compression(rows, columns, min(sums * width, most), W.dtype, key, probes)

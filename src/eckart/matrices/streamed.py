@@ -89,7 +89,7 @@ class Streamed(Products):
         rows, columns = self.shape = check_shape(source.shape)
         self.source, self.memory = source, memory
         self.dtype, self.nbytes, self.namespace = source.dtype, source.nbytes, HOST
-        self.passes = 0
+        self.passes, self.is_streamed = 0, True
         row = columns * source.dtype.itemsize
         buffers = max(int(MEMORY_SHARE * memory) - source.held, int(LEAST_SHARE * memory))
         share = min(MOST_BLOCK_BYTES, buffers // BUFFERS)

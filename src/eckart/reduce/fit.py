@@ -12,7 +12,7 @@ from eckart.backends import HOST, svd
 from eckart.engine import Components, components
 from eckart.engine.component_solver import DEFAULT_RESIDUALS
 from eckart.errors import ArgumentError
-from eckart.matrices import Matrix, Sparse, Standardised, Streamed, as_matrix
+from eckart.matrices import Matrix, Sparse, Standardised, as_matrix, is_streamed
 from eckart.matrices.standardised import measured
 from eckart.ranks import check_open_unit, rank_rule
 from eckart.reduce.missing import fit_known
@@ -133,7 +133,7 @@ def fit_pca(
 def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
     """The solver with a name; None leaves the choice to `components`."""
     # for a streamed matrix `components` chooses, by what the first pass has made of it
-    if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
+    if name is None or (name == "krylov" and is_streamed(W)):
         return None
     solvers = {
         "svd": ExactSVD(),

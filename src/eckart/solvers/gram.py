@@ -10,7 +10,7 @@ import scipy.linalg
 
 from eckart.arrays import Array
 from eckart.matrices import Matrix
-from eckart.matrices.standardised import deflated_gram, gram
+from eckart.matrices.gram import deflated_gram, gram
 from eckart.solvers.base import DirectSolver, Problem, Step
 from eckart.solvers.ritz import project
 from eckart.subspaces import RitzData, directed, ritz_by_blocks

@@ -9,6 +9,7 @@ from eckart.arrays import FLOAT64, Array, DType, Randomness, rounding
 from eckart.backends import HOST, Namespace, dtype_of
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.moments import tall_rows
+from eckart.matrices.protocol import summed
 from eckart.subspaces.bounds import RitzData, eigenpairs
 
 SMALL_COEFFICIENT: Final = 0.1
@@ -288,12 +289,21 @@ def ritz_by_blocks(W: Matrix, V: Array) -> tuple[Array, Array]:
     With W·V = Q·R, updated by one block of rows after the other in float64, they come from the
     singular value decomposition of R: nothing is squared, and W·V is not kept. One pass.
     """
+    _, S, Vt = np.linalg.svd(summed(W, _triangle, V, add=_stacked))
+    return np.pad(np.square(S), (0, V.shape[1] - len(S))), Vt.T
+
+
+def _triangle(W: Matrix, V: Array) -> Array:
+    """R of W·V = Q·R, in float64."""
     get, R = W.namespace.get, np.zeros((0, V.shape[1]))
     for block in W.row_blocks(tall_rows(W.shape[1])):
-        # the R of stacked blocks is the R of W·V (TSQR), so no Q is kept
-        R = np.linalg.qr(np.vstack([R, get(block @ V).astype(FLOAT64)]), mode="r")
-    _, S, Vt = np.linalg.svd(R)
-    return np.pad(np.square(S), (0, V.shape[1] - len(S))), Vt.T
+        R = _stacked(R, get(block @ V).astype(FLOAT64))
+    return R
+
+
+def _stacked(R: Array, below: Array) -> Array:
+    """The R of stacked blocks of rows, which is that of their R (TSQR), so that no Q is kept."""
+    return np.linalg.qr(np.vstack([R, below]), mode="r")
 
 
 def directed(A: Array, namespace: Namespace) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.backends import Namespace
 from eckart.matrices import Matrix
-from eckart.matrices.standardised import gram_products
+from eckart.matrices.gram import gram_products
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.directions import first_directions, orthonormal, random_array
 from eckart.subspaces.power_probes import PowerProbes, hidden
