@@ -42,6 +42,10 @@ class StorageError(EckartError, OSError):
     """The system refused to read or write: no permission, disk full."""
 
 
+class ClusterError(EckartError, ConnectionError):
+    """A cluster cannot be reached, or its workers cannot do the work."""
+
+
 class MissingExtra(EckartError, ImportError):
     """A part of eckart needs a package that is not installed."""
 

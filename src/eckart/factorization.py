@@ -2,28 +2,33 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from os import PathLike
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from eckart.arguments import check_flag, check_positive
+from eckart.arguments import as_path, check_flag, check_positive
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness
 from eckart.certificates import EXACT_SIDE, spectrum
+from eckart.cluster import connected, has_client
 from eckart.completion.base import EntriesSolver
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.completion.run import factorize_observed
 from eckart.engine import Factorization, Recipe
 from eckart.engine.loop import Loop, in_units
+from eckart.engine.parted import factorize_parted
 from eckart.engine.proof import explain, explain_quality, explain_rank, run_and_prove
 from eckart.engine.result import deliver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
-from eckart.matrices import Matrix, as_matrix, rescaled
+from eckart.matrices import Matrix, Streamed, as_matrix, rescaled
+from eckart.matrices.dask_rows import DaskRows, is_dask
 from eckart.matrices.derived import check_entries
+from eckart.matrices.distributed import Distributed
 from eckart.objectives import Entire, Objective
 from eckart.ranks import RANK_GUESS, AboveThreshold, GrowingRule, RankRule, rank_rule
 from eckart.solvers import (
@@ -60,12 +65,14 @@ def factorize(
     time_limit: float | None = None,
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
+    cluster: object = None,
 ) -> Factorization:
     """Find B (rows × rank) and A (rank × columns) with W ≈ B·A, and say how good they are.
 
     Args:
         W: Matrix to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
-            matrix, rows of numbers, a `Matrix`, the path of a file with one matrix, or `Entries`.
+            matrix, rows of numbers, a `Matrix`, the path of a file with one matrix, an array of
+            Dask, or `Entries`.
             Entries that `Entries`, or a sparse matrix with `Observed`, do not list are unknown.
         rank: Number of columns of B, "auto" for the number of singular values above the noise, or
             an `AboveThreshold`. Give exactly one of `rank`, `tolerance`, `budget` and `ratio`.
@@ -85,6 +92,9 @@ def factorize(
         seed: Seed of the random numbers, for a reproducible start: an int, a `Generator` or a
             `RandomState`.
         on_step: Function that is called with every step.
+        cluster: Dask cluster that holds the rows and multiplies with them: the address of its
+            scheduler, a `distributed.Client`, or "local" for processes on this machine. Of an array
+            of Dask, by default the client that is current.
 
     Returns:
         The factors with their certificate, the history and the recipe.
@@ -94,6 +104,7 @@ def factorize(
         MatrixError: If W cannot be factored as asked: NaN, empty, a rank above min(rows, columns).
         Diverged: If the loss of an iteration grows without bound; it carries the partial result.
         Interrupted: At Ctrl-C; it carries the partial result.
+        ClusterError: If there is no such cluster, or it cannot do the work.
 
     Warns:
         ConvergenceWarning: If the result falls short of a target: epochs, time or accuracy.
@@ -113,15 +124,10 @@ def factorize(
     solver = None if solver is None else as_solver(solver)
     _check_arguments(objective, on_step, accuracy, time_limit, certificate)
     if isinstance(W, Entries) or isinstance(objective, Observed):
-        if rank is None or not isinstance(rank, int | np.integer) or accuracy is not None:
-            raise ArgumentError(
-                "Known entries are factored at a rank that is given, and to no certified accuracy.",
-                hint="Give rank as a number, and neither tolerance, budget, ratio nor accuracy.",
-                code="observed-rank",
-            )
+        _check_observed(rank, accuracy)
         return factorize_observed(
             W,
-            int(rank),
+            int(rank),  # pyright: ignore[reportArgumentType] it was checked
             objective or Observed(),
             solver,
             start,
@@ -137,12 +143,17 @@ def factorize(
             code="needs-entries",
         )
     randomness, first = as_randomness(seed), None if start is None else as_start(start)
+    if cluster is not None or (is_dask(W) and has_client()):
+        _check_parted(objective, start, accuracy)
+        return _factorize_on_cluster(
+            W, cluster, rank, tolerance=tolerance, budget=budget, ratio=ratio, solver=solver,
+            certificate=certificate, time_limit=time_limit, seed=seed, on_step=on_step,
+        )  # fmt: skip
     matrix = _matrix(W)
     asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
     # a matrix may have been read before this call
-    read_before = matrix.passes
+    read_before, objective = matrix.passes, objective or Entire()
     check_entries(matrix)
-    objective = objective or Entire()
     transformed, exponent = objective.transform(matrix), 0
     if isinstance(first, GivenStart):
         # solvers see the transformed matrix, so given factors are transformed to it
@@ -199,6 +210,57 @@ def factorize(
     return deliver(result, lambda: solver.suggested_rate(problem), stacklevel=3)
 
 
+def _check_observed(rank: object, accuracy: float | None) -> None:
+    """Refuse what cannot be asked of known entries."""
+    if not isinstance(rank, int | np.integer) or accuracy is not None:
+        raise ArgumentError(
+            "Known entries are factored at a rank that is given, and to no certified accuracy.",
+            hint="Give rank as a number, and neither tolerance, budget, ratio nor accuracy.",
+            code="observed-rank",
+        )
+
+
+def _check_parted(objective: object, start: object, accuracy: float | None) -> None:
+    """Refuse what cannot be done with rows on a cluster."""
+    for name, given in (("objective", objective), ("start", start), ("accuracy", accuracy)):
+        if given is not None and not isinstance(given, Entire):
+            raise ArgumentError(
+                f"On a cluster the {name} cannot be chosen.",
+                hint="Leave it out.",
+                code="on-a-cluster",
+            )
+
+
+def _factorize_on_cluster(
+    W: object, cluster: object, rank: object, **settings: Any
+) -> Factorization:
+    chosen = rank if isinstance(rank, int | str) else None
+    with _on_cluster(W, cluster) as rows:
+        found = factorize_parted(rows, chosen, **settings)
+    # 4: the line that called factorize, which calls this
+    return deliver(found, lambda: "", stacklevel=4)
+
+
+@contextmanager
+def _on_cluster(W: object, cluster: object) -> Generator[Distributed, None, None]:
+    """The rows of a path or of an array of Dask, on a cluster."""
+    with connected(cluster) as found:
+        if isinstance(W, str | PathLike):
+            from eckart.files import parted
+
+            rows = parted(as_path(W))[1]
+        elif is_dask(W):
+            rows = DaskRows.of(W)
+        else:
+            raise ArgumentError(
+                f"A cluster cannot read a {type(W).__name__} in the memory of this process.",
+                hint="Give the path of a file that all workers see, or an array of Dask.",
+                code="not-on-cluster",
+            )
+        with closing(Distributed(rows, found)) as matrix:
+            yield matrix
+
+
 def default_solver(W: Matrix, rank: int) -> Solver:
     """Choose exact decomposition where it is fast, and block Krylov iteration elsewhere."""
     smaller = min(W.shape)
@@ -237,7 +299,7 @@ def _matrix(W: object) -> Matrix:
         from eckart.files import read_matrix
 
         return read_matrix(W)
-    return as_matrix(W)
+    return Streamed(DaskRows.of(W)) if is_dask(W) else as_matrix(W)
 
 
 def _growing(

@@ -83,7 +83,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
             places = select(list(names), selection.names, path)
             source, names = source.select(places), tuple(names[one] for one in places)
     opened = partial(PositionReader, source.rows, source.height)
-    rows = Rows(shape=source.shape, dtype=source.dtype, open=opened, held=source.held)
+    rows = Rows(shape=source.shape, dtype=source.dtype, open=opened, held=source.held, at=opened)
     return Table(source=rows, names=names)
 
 

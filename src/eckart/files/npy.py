@@ -241,24 +241,99 @@ CACHED_BYTES: Final = 2**31
 
 
 def open_rows(path: Path, selection: Selection) -> Table:
-    """Open the rows of the array."""
+    """Open the rows of the array, or of those of all files of a folder, in the order of names."""
     selection.check_unnamed(path)
+    if path.is_dir():
+        return _joined(path, selection)
     array = _mapped(path)
     check_shape(array.shape)
     if not fits(array.shape, array.dtype.itemsize, path.stat().st_size):
         raise damaged(path, "its header promises more numbers than it holds")
     size, place, dtype = int(array.nbytes), int(array.offset), working_dtype(array.dtype)
-    opened: Callable[[], RowReader] = partial(_mapped_rows, path)
+    opened: Callable[[int], RowReader] = partial(_mapped_rows, path)
     if array.flags.c_contiguous:
-        opened = partial(_Rows, path, array.dtype, place, cached=size <= CACHED_BYTES)
-    source = Rows(shape=array.shape, dtype=dtype, open=opened, stored=size, lead=place % PAGE)
+        row, cached = array.shape[1] * array.dtype.itemsize, size <= CACHED_BYTES
+        opened = partial(_rows_at, path, array.dtype, place, row, cached)
+    source = Rows(
+        shape=array.shape,
+        dtype=dtype,
+        open=partial(opened, 0),
+        stored=size,
+        lead=place % PAGE,
+        at=opened,
+    )
     return Table(source=source, names=None)
 
 
-def _mapped_rows(path: Path) -> PositionReader:
+def _joined(folder: Path, selection: Selection) -> Table:
+    """The rows of all files of a folder."""
+    tables = [open_rows(file, selection).source for file in npy_files(folder)]
+    if len({one.shape[1] for one in tables}) > 1:
+        raise FormatError(
+            f"The files of {folder} have {' and '.join(sorted({str(t.shape[1]) for t in tables}))} "
+            "columns.",
+            hint="Give files with the same columns.",
+            code="columns-differ",
+        )
+    dtype = np.result_type(*(one.dtype for one in tables))
+    opened = partial(_JoinedRows, tables)
+    source = Rows(
+        shape=(sum(one.shape[0] for one in tables), tables[0].shape[1]),
+        dtype=dtype,
+        open=opened,
+        stored=sum(one.nbytes for one in tables),
+        at=opened,
+    )
+    return Table(source=source, names=None)
+
+
+def npy_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold arrays, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".npy")
+
+
+@final
+class _JoinedRows:
+    """Rows of several sources, one behind the other, from a place on."""
+
+    def __init__(self, sources: list[Rows], first: int = 0) -> None:
+        self._sources, self._place, self._reader = iter(sources), first, None
+        self._next()
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out` from its top."""
+        done = 0
+        while done < len(out) and self._reader is not None:
+            count = self._reader.read(out[done:])
+            done += count
+            if not count:
+                self._next()
+        return done
+
+    def close(self) -> None:
+        """Close the source that is open."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _next(self) -> None:
+        self.close()
+        self._reader: RowReader | None = None
+        for source in self._sources:
+            if self._place < source.shape[0]:
+                assert source.at is not None  # every array is opened at any row
+                self._reader, self._place = source.at(self._place), 0
+                return
+            self._place -= source.shape[0]
+
+
+def _mapped_rows(path: Path, first: int = 0) -> PositionReader:
     """Rows of an array in Fortran order: columns are contiguous, so rows are taken from a map."""
     array = _mapped(path)
-    return PositionReader(lambda start, stop: array[start:stop], max(1, len(array)))
+    return PositionReader(lambda start, stop: array[start:stop], max(1, len(array)), first)
+
+
+def _rows_at(path: Path, stored: Any, place: int, row: int, cached: bool, first: int) -> RowReader:
+    return _Rows(path, stored, place + first * row, cached=cached)
 
 
 @final

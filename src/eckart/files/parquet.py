@@ -244,7 +244,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
             rows += opened.rows
             tallest = max(tallest, *opened.heights, 0)
             footer = max(footer, opened.footer)
-            numbers.append((file, places))
+            numbers.append((file, places, opened.rows))
             along.append((file, _places(opened, first, beside, path)))
             others |= dict.fromkeys(set(opened.names) - own)
     # a column without values has the type null in one file, which does not decide the dtype
@@ -265,6 +265,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
             dtype=dtype,
             open=lambda: BatchReader(path, _number_batches(numbers, dtype)),
             held=held,
+            at=lambda first: BatchReader(path, _number_batches(numbers, dtype, first)),
         ),
         names=tuple(first.names[place] for place in kept),
         notes=notes,
@@ -354,20 +355,30 @@ def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[
 
 
 def _number_batches(
-    files: list[tuple[Path, list[int]]], dtype: DType
+    files: list[tuple[Path, list[int], int]], dtype: DType, skip: int = 0
 ) -> Iterator[ArrowTable | Array]:
-    """Yield batches of columns of numbers.
+    """Yield batches of columns of numbers, without the first `skip` rows.
 
     A reader holds pages of every column that it was opened for, some megabytes each. Therefore a
     low row group is read a few columns at a time into one array, and a tall one in batches of rows.
     """
-    for file, places in files:
+    for file, places, rows in files:
+        if skip >= rows:  # a file before the first row is not even opened
+            skip -= rows
+            continue
         with ParquetColumns(file, BUFFER_BYTES) as opened:
             for group, height in enumerate(opened.heights):
-                if height <= LOW_ROWS:
-                    yield _in_columns(opened, group, places, dtype)
-                else:
-                    yield from _in_rows(opened, places, [group])
+                if skip >= height:
+                    skip -= height
+                    continue
+                whole = (
+                    [_in_columns(opened, group, places, dtype)]
+                    if height <= LOW_ROWS
+                    else _in_rows(opened, places, [group])
+                )
+                for batch in whole:
+                    yield batch[skip:] if skip < len(batch) else batch[:0]
+                    skip = max(0, skip - len(batch))
 
 
 def _in_rows(

@@ -124,6 +124,7 @@ class Rows:
         held: Bytes that a reader holds beside the rows that are asked for.
         stored: Bytes of the numbers in the files; None if they have the dtype of the rows.
         lead: Bytes before the first row in its page, for a file that is read page by page.
+        at: Function that opens a reader at any row; None if only the first can be reached.
     """
 
     shape: tuple[int, int]
@@ -132,6 +133,7 @@ class Rows:
     held: int = 0
     stored: int | None = None
     lead: int = 0
+    at: Callable[[int], RowReader] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -205,10 +207,11 @@ class PositionReader:
     Args:
         rows: Function that reads the rows from one position up to another.
         height: Rows of a piece: no read goes beyond the end of one, so that each is unpacked once.
+        start: Position of the first row to read.
     """
 
-    def __init__(self, rows: Callable[[int, int], Array], height: int) -> None:
-        self._rows, self._height, self._start = rows, height, 0
+    def __init__(self, rows: Callable[[int, int], Array], height: int, start: int = 0) -> None:
+        self._rows, self._height, self._start = rows, height, start
 
     def read(self, out: Array, /) -> int:
         """Fill `out` from one piece after another, so that little more is held."""

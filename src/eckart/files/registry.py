@@ -259,9 +259,11 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
 
 
 def _kind(path: Path) -> str:
-    """The suffix that decides the reader; a folder counts as Parquet, unless it is one of Zarr."""
+    """The suffix that decides the reader; a folder is one of Zarr, of .npy, or of Parquet."""
     suffix = path.suffix.lower()
-    return ".parquet" if path.is_dir() and suffix not in READERS else suffix
+    if not path.is_dir() or suffix in READERS:
+        return suffix
+    return ".npy" if any(one.suffix.lower() == ".npy" for one in path.iterdir()) else ".parquet"
 
 
 def _module(name: str) -> Format:

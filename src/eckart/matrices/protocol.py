@@ -4,7 +4,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from operator import add
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -13,6 +12,11 @@ from eckart.arrays import Array, DType
 from eckart.backends import Namespace
 
 T = TypeVar("T")
+
+
+def plus(one: Any, other: Any) -> Any:
+    """The sum of two results of a pass."""
+    return one + other
 
 
 @runtime_checkable
@@ -119,7 +123,7 @@ class Products(ABC):
         """The product of the Gram matrix with X, of shape (columns, k). Two passes."""
         return self.transposed_times(self.times(X))
 
-    def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = add) -> T:
+    def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = plus) -> T:
         """The result of a pass over the rows: of the whole, or the sum of those of its parts.
 
         Args:
@@ -168,7 +172,7 @@ class View(Products):
         """A function that forms the same matrix from part of the rows of the source."""
         raise NotImplementedError(f"{type(self).__name__} is not formed in parts")
 
-    def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = add) -> T:
+    def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = plus) -> T:
         """The result of a pass: that of the source, from whose parts those of this are formed."""
         if not self.is_in_parts:
             return over(self, *thin)
@@ -192,7 +196,7 @@ def is_streamed(W: Matrix) -> bool:
     return getattr(W, "is_streamed", False)
 
 
-def summed(W: Matrix, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = add) -> T:
+def summed(W: Matrix, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = plus) -> T:
     """`Products.summed` of a matrix of any kind."""
     return W.summed(over, *thin, add=add) if isinstance(W, Products) else over(W, *thin)
 

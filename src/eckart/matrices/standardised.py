@@ -333,9 +333,10 @@ def measured(
 ) -> Standardised:
     """Do the work of `standardised` without the check that the entries are finite."""
     if is_streamed(matrix):
-        wide = matrix.shape[1] > min(GRAM_COLUMNS, matrix.most_columns)
+        rows: Any = matrix
+        wide = matrix.shape[1] > min(GRAM_COLUMNS, rows.most_columns)
         beside = _compression(matrix, width, seed, scale=scale) if wide or not whole else None
-        found = streamed_moments(matrix, beside, width, centre=centre, scale=scale)
+        found = streamed_moments(rows, beside, width, centre=centre, scale=scale)
         if beside is None and found.gram is None and 0 < found.energy < math.inf:
             # squares leave the range of the dtype, so that blocks are rescaled to near 1 first
             exponent = -int(np.frexp(math.sqrt(found.energy))[1])

@@ -303,7 +303,7 @@ def _triangle(W: Matrix, V: Array) -> Array:
 
 def _stacked(R: Array, below: Array) -> Array:
     """The R of stacked blocks of rows, which is that of their R (TSQR), so that no Q is kept."""
-    return np.linalg.qr(np.vstack([R, below]), mode="r")
+    return np.asarray(np.linalg.qr(np.vstack([R, below]), mode="r"))
 
 
 def directed(A: Array, namespace: Namespace) -> Array:

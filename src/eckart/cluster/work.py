@@ -1,0 +1,292 @@
+"""Tasks on a cluster: sent with what they need, watched, added up in a tree, and cleared away."""
+
+import itertools
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Final, TypeVar, final
+from uuid import uuid4
+
+from eckart.cluster.connection import Cluster
+from eckart.cluster.tree import Segment, added, pairs, spread
+from eckart.errors import ClusterError, EckartError
+from eckart.progress import Report, silent
+from eckart.threads import limited_threads
+
+T = TypeVar("T")
+LOOK_SECONDS: Final = 1.0
+"""Seconds after which it is looked at again how many workers there are."""
+LOST_SECONDS: Final = 60.0
+"""Seconds that fewer workers than at the start are waited for."""
+STILL_SECONDS: Final = 120.0
+"""Least seconds without a finished task after which the workers count as frozen."""
+STILL_RATIO: Final = 20.0
+"""The same, in multiples of the longest time that a task has taken."""
+RETRIES: Final = 2
+"""Times that a task is tried again after an exception, such as one of a storage."""
+SMALL_BYTES: Final = 2**16
+"""Bytes up to which an argument travels in every task."""
+SENT_BYTES: Final = 2**25
+"""Bytes of an array that travel in one task."""
+
+
+@final
+@dataclass(slots=True)
+class Watcher:
+    """What is known of the tasks under way, to tell when they come to nothing.
+
+    Fields:
+        cluster: The cluster.
+        since: When a task ended last.
+        longest: The longest time between two tasks that ended.
+        fewer: Since when there are fewer workers than at the start; None if there are not.
+    """
+
+    cluster: Cluster
+    since: float = field(default_factory=time.monotonic)
+    longest: float = 0.0
+    fewer: float | None = None
+
+    def ended(self) -> None:
+        """Note that a task has ended."""
+        now = time.monotonic()
+        self.longest, self.since = max(self.longest, now - self.since), now
+
+    def look(self) -> None:
+        """Look at the workers.
+
+        Raises:
+            ClusterError: If nothing was done for too long, or workers are missing for too long.
+        """
+        there, now = len(self.cluster.now()), time.monotonic()
+        self.fewer = (self.fewer or now) if there < self.cluster.workers else None
+        if self.fewer is not None and (there == 0 or now - self.fewer > LOST_SECONDS):
+            if there == 0 and now - self.fewer < LOST_SECONDS / 2:
+                return
+            raise ClusterError(
+                f"{self.cluster.workers - there} of {self.cluster.workers} workers are gone, and "
+                f"none came back in {now - self.fewer:.0f} seconds.",
+                hint="Look at their logs (was their memory enough?), and begin again.",
+                code="workers-lost",
+            )
+        allowed = max(STILL_SECONDS, STILL_RATIO * self.longest)
+        if now - self.since > allowed:
+            raise ClusterError(
+                f"No task has ended for {allowed:.0f} seconds.",
+                hint="A worker may be frozen or out of memory: restart it, and begin again.",
+                code="workers-still",
+            )
+
+
+def summed(
+    cluster: Cluster,
+    parts: Sequence[Any],
+    segments: Sequence[Segment],
+    over: Callable[..., T],
+    thin: Sequence[Any],
+    add: Callable[[T, T], T],
+    report: Report = silent,
+) -> T:
+    """The sum of what a function gives for parts of rows, added in the order of the tree.
+
+    Args:
+        cluster: The cluster.
+        parts: For each segment what its rows are read from: a future, or anything small.
+        segments: The segments.
+        over: Function of a part, the edges of its pieces and `thin`.
+        thin: What every part needs. Arrays go to a task of their own, from which each worker
+            takes them once.
+        add: What adds two results.
+        report: Called for each finished segment.
+
+    Raises:
+        ClusterError: If the cluster cannot do it.
+        EckartError: If a part raises one.
+    """
+    with sending(cluster) as send:
+        owners = _owners(cluster, parts)
+        shared = [send.shared(one) for one in thin]
+        leaves = [
+            send.task(_segment_sum, part, segment.edges, over, add, *shared, at=owner)
+            for part, segment, owner in zip(parts, segments, owners, strict=True)
+        ]
+        level = list(zip(leaves, owners, strict=True))
+        while len(level) > 1:
+            level = [
+                (one, owner)
+                if other is None
+                else (send.task(_added, one, other[0], add, at=owner), owner)
+                for (one, owner), other in pairs(level)
+            ]
+        send.wait(leaves, report)
+        return send.result(level[0][0])
+
+
+def _segment_sum(
+    part: Any, edges: Sequence[int], over: Callable[..., T], add: Callable[[T, T], T], *thin: Any
+) -> T:
+    arrays = [one.joined() if isinstance(one, Pieces) else one for one in thin]
+    # the same bits whatever the number of threads of a worker
+    with limited_threads(1):
+        results = (over(part, a, z, *arrays) for a, z in itertools.pairwise(edges))
+        return added(results, add)
+
+
+def _added(one: T, other: T, add: Callable[[T, T], T]) -> T:
+    return add(one, other)
+
+
+def _owners(cluster: Cluster, parts: Sequence[Any]) -> list[str]:
+    """The worker of each part: that which holds it, or its share of those that are there."""
+    now = cluster.now()
+    owners = spread(len(parts), list(now.items()) or [("", 1)])
+    futures = [part for part in parts if _is_future(part)]
+    if futures:
+        found = cluster.client.who_has(futures)
+        held = [found.get(part.key, ()) if _is_future(part) else () for part in parts]
+        return [next(iter(there), owner) for there, owner in zip(held, owners, strict=True)]
+    return owners
+
+
+def _is_future(one: object) -> bool:
+    return hasattr(one, "key") and hasattr(one, "add_done_callback")
+
+
+@final
+class Pieces:
+    """Pieces of an array that is too large to travel in one task."""
+
+    def __init__(self, *pieces: Any) -> None:
+        self._pieces = pieces
+
+    def joined(self) -> Any:
+        """The array."""
+        import numpy as np
+
+        return np.concatenate(self._pieces)
+
+
+@final
+class Sender:
+    """Tasks of one pass, which are cleared away together."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster, self._client = cluster, cluster.client
+        self._futures: list[Any] = []
+
+    def task(self, function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
+        """Send a task, to a worker if it is there; if that dies, to another one."""
+        pinned: dict[str, Any] = {"workers": [at], "allow_other_workers": True} if at else {}
+        name = getattr(function, "__name__", "task").strip("_")
+        future = self._client.submit(
+            function,
+            *arguments,
+            key=f"eckart-{name}-{uuid4().hex}",
+            pure=False,
+            retries=RETRIES,
+            **pinned,
+        )
+        self._cluster.tasks += 1
+        self._futures.append(future)
+        return future
+
+    def computed(self, lazy: Any, *, at: str) -> Any:
+        """The result of a lazy object of Dask, on a worker."""
+        future = self._client.compute(lazy, workers=[at], allow_other_workers=True)
+        self._futures.append(future)
+        return future
+
+    def shared(self, one: Any) -> Any:
+        """An argument of many tasks: a large array becomes a task, whose recipe the scheduler has.
+
+        What is scattered is lost with its worker; the result of a task is made again.
+        """
+        nbytes = int(getattr(one, "nbytes", 0))
+        if nbytes <= SMALL_BYTES or not hasattr(one, "__array__"):
+            return one
+        if nbytes <= SENT_BYTES:
+            return self.task(_same, one)
+        rows = max(1, SENT_BYTES * len(one) // nbytes)
+        pieces = [self.task(_same, one[start : start + rows]) for start in range(0, len(one), rows)]
+        return self.task(Pieces, *pieces)
+
+    def wait(self, futures: Sequence[Any], report: Report = silent) -> None:
+        """Wait for tasks, with a look at the workers every second."""
+        distributed: Any = import_module("distributed")
+        waiting, watcher = set(futures), Watcher(self._cluster)
+        while waiting:
+            with suppress(TimeoutError):
+                done = distributed.wait(waiting, LOOK_SECONDS, return_when="FIRST_COMPLETED").done
+                for future in done:
+                    self._check(future)
+                    watcher.ended()
+                    report(1)
+                waiting -= done
+                continue
+            watcher.look()
+
+    def result(self, future: Any) -> Any:
+        """The result of a task."""
+        self.wait([future])
+        try:
+            return self._client.gather(future)
+        except EckartError:
+            raise
+        except Exception as error:
+            raise lost(error) from error
+
+    def _check(self, future: Any) -> None:
+        if future.status == "finished":
+            return
+        error = future.exception(timeout=LOOK_SECONDS) if future.status == "error" else None
+        if isinstance(error, EckartError):
+            raise error
+        raise lost(error) from error
+
+    def clear(self) -> None:
+        """Release all tasks, those under way too."""
+        with suppress(Exception):
+            self._client.cancel(self._futures, reason="eckart", msg="the pass has ended")
+        for future in self._futures:
+            with suppress(Exception):
+                future.release()
+        self._futures.clear()
+
+
+def _same(one: T) -> T:
+    return one
+
+
+@contextmanager
+def sending(cluster: Cluster) -> Generator[Sender, None, None]:
+    """Send tasks; those that are not needed any more are cleared away, whatever happens."""
+    send = Sender(cluster)
+    try:
+        yield send
+    finally:
+        send.clear()
+
+
+def lost(error: BaseException | None) -> ClusterError:
+    """The error for work that the cluster could not do."""
+    kind = type(error).__name__
+    if kind == "KilledWorker":
+        return ClusterError(
+            "Several workers died, one after the other, while they did the same work.",
+            hint="Their memory may be too small: give them more, or more workers, and begin again.",
+            code="workers-killed",
+        )
+    if error is None or kind in ("CancelledError", "FutureCancelledError", "CommClosedError"):
+        return ClusterError(
+            "The connection to the scheduler was lost, and with it the work under way.",
+            hint="Start it again, and begin again.",
+            code="scheduler-lost",
+        )
+    said = str(error).strip().splitlines()
+    return ClusterError(
+        f"A worker could not do its work: {kind}{f': {said[0]}' if said else ''}.",
+        hint="Check that every worker can read the input, and begin again.",
+        code="worker-failed",
+    )
