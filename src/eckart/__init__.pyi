@@ -23,6 +23,7 @@ from eckart.engine import Factorization as Factorization
 from eckart.engine import Interrupted as Interrupted
 from eckart.engine import Outcome as Outcome
 from eckart.errors import ArgumentError as ArgumentError
+from eckart.errors import ClusterError as ClusterError
 from eckart.errors import ConvergenceWarning as ConvergenceWarning
 from eckart.errors import EckartError as EckartError
 from eckart.errors import FormatError as FormatError

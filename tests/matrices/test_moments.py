@@ -1,6 +1,7 @@
 """A few random sums of rows, and the directions they hold."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -64,6 +65,19 @@ def test_sketches_of_parts_add_up_to_that_of_the_whole(edges):
     )  # fmt: skip
     joined.move(shift, None), whole.move(shift, None)
     assert close(joined.rows, whole.rows, 40 * rounding(X, 16))
+
+
+def test_adding_changes_neither_sketch():
+    X = numbers()
+    plan = Compression(*X.shape, 7, X.dtype, 3, X[:20, :3].copy())
+    one, other = plan.begun(0), plan.begun(110)
+    one.add(X[:110])
+    other.add(X[110:])
+    one.ended(), other.ended()
+    before = pickle.dumps((one, other))
+    first = (one + other).rows
+    assert pickle.dumps((one, other)) == before
+    assert ((one + other).rows == first).all()
 
 
 def test_there_are_no_more_directions_than_sums():

@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any, Final, TypeVar, final
 
@@ -35,12 +35,14 @@ class Cluster:
         threads: Number of threads of each worker, by address, as they were at the start.
         memory: Bytes that all workers together may take; 0 if none has a limit.
         tasks: Number of tasks that were sent.
+        moved_before: Bytes that the workers had sent before, by their counters.
     """
 
     client: Any
     threads: Mapping[str, int]
     memory: int
-    tasks: int = field(default=0)
+    tasks: int = 0
+    moved_before: int = 0
 
     @property
     def workers(self) -> int:
@@ -62,6 +64,15 @@ class Cluster:
         """
         found = answered(self.client.nthreads, CONNECT_SECONDS, "The scheduler does not answer")
         return dict(sorted(found.items()))
+
+    def moved(self) -> int:
+        """Bytes that all workers have sent up to now, by their own counters."""
+        found = answered(
+            lambda: self.client.run(_sent, on_error="return"),
+            CONNECT_SECONDS,
+            "The workers do not answer",
+        )
+        return sum(value for value in found.values() if isinstance(value, int))
 
     def holds(self, nbytes: int) -> bool:
         """Whether the workers may hold so many bytes of rows in their memory."""
@@ -175,7 +186,13 @@ def _looked_at(client: Any) -> Cluster:
         lambda: client.scheduler_info(n_workers=-1)["workers"], CONNECT_SECONDS, "No answer"
     )
     limits = [int(worker.get("memory_limit") or 0) for worker in info.values()]
-    return Cluster(client=client, threads=threads, memory=sum(limits) if all(limits) else 0)
+    found = Cluster(client=client, threads=threads, memory=sum(limits) if all(limits) else 0)
+    found.moved_before = found.moved()
+    return found
+
+
+def _sent(dask_worker: Any) -> int:
+    return int(dask_worker.transfer_outgoing_bytes_total)
 
 
 def _compare(client: Any, package: str) -> None:
@@ -185,7 +202,7 @@ def _compare(client: Any, package: str) -> None:
         CONNECT_SECONDS,
         "The workers do not answer",
     )
-    own = metadata.version(package)
+    own = version_here(package)
     for address, version in sorted(found.items()):
         if version != own:
             has = f"has {version}" if isinstance(version, str) else "does not have it"
@@ -194,6 +211,11 @@ def _compare(client: Any, package: str) -> None:
                 hint=f"Install {package}=={own} on all workers.",
                 code="other-version",
             )
+
+
+def version_here(package: str) -> str:
+    """The version of a package in this process."""
+    return metadata.version(package)
 
 
 def answered(ask: Callable[[], T], seconds: float, said: str) -> T:

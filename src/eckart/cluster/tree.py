@@ -46,8 +46,8 @@ def cut(rows: int, nbytes: int, threads: int) -> list[Segment]:
         threads: Number of threads of all workers.
 
     Example:
-        >>> [segment.first for segment in cut(100, 800, 1)], len(cut(100, 800, 1)[0].edges)
-        ([0, 50], 33)
+        >>> [segment.edges[:3] for segment in cut(1000, 800, 1)]
+        [(0, 16, 32), (512, 528, 544)]
     """
     pieces = PIECES
     while pieces * PIECE_BYTES < nbytes:
@@ -57,9 +57,11 @@ def cut(rows: int, nbytes: int, threads: int) -> list[Segment]:
     tasks = 1
     while tasks < min(pieces, TASKS_PER_THREAD * threads):
         tasks *= 2
-    edges = [place * rows // pieces for place in range(pieces + 1)]
-    each = pieces // tasks
-    return [Segment(tuple(edges[place * each : (place + 1) * each + 1])) for place in range(tasks)]
+    # of one height but the last, so that each piece may be a chunk of a file
+    height = -(-rows // pieces)
+    edges, each = [*range(0, rows, height), rows], pieces // tasks
+    starts = range(0, len(edges) - 1, each)
+    return [Segment(tuple(edges[start : start + each + 1])) for start in starts]
 
 
 def added(results: Iterable[T], add: Callable[[T, T], T]) -> T:

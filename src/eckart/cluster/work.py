@@ -161,6 +161,9 @@ class Pieces:
     def __init__(self, *pieces: Any) -> None:
         self._pieces = pieces
 
+    def __sizeof__(self) -> int:
+        return sum(one.nbytes for one in self._pieces)
+
     def joined(self) -> Any:
         """The array."""
         import numpy as np
@@ -199,13 +202,17 @@ class Sender:
         return future
 
     def shared(self, one: Any) -> Any:
-        """An argument of many tasks: a large array becomes a task, whose recipe the scheduler has.
+        """An argument of many tasks: a large one becomes a task, whose recipe the scheduler has.
 
         What is scattered is lost with its worker; the result of a task is made again.
         """
-        nbytes = int(getattr(one, "nbytes", 0))
-        if nbytes <= SMALL_BYTES or not hasattr(one, "__array__"):
+        cloudpickle: Any = import_module("cloudpickle")
+        is_array = hasattr(one, "__array__")
+        nbytes = int(one.nbytes) if is_array else len(cloudpickle.dumps(one))
+        if nbytes <= SMALL_BYTES:
             return one
+        if not is_array:
+            return self.task(_same, one)
         if nbytes <= SENT_BYTES:
             return self.task(_same, one)
         rows = max(1, SENT_BYTES * len(one) // nbytes)

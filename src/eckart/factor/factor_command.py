@@ -15,6 +15,7 @@ from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
     FILE,
     Options,
+    cluster_option,
     rank_options,
     reported_options,
     run_arguments,
@@ -194,15 +195,19 @@ def _make_start(given: Options) -> Any:
 @solver_options
 @run_options
 @selection_options
+@cluster_option
 @reported_options
 def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
     """Factor the matrix in the file W into B (rows × rank) and A (rank × columns), W ≈ B·A.
 
     Reads .npy, .npz, .csv, .tsv, .parquet, .mtx, .mtx.gz, .safetensors, .png and .jpg; writes
     W.factors.npz, or .npz, .safetensors or a folder of .csv with --output. Without an option that
-    chooses the rank it shows the singular values and suggests a rank.
+    chooses the rank it shows the singular values and suggests a rank. With --cluster the workers
+    read .npy (a file or a folder), .parquet or .zarr and write a .zarr.
     """
     chosen = selection(options)
+    if options["cluster"] is not None:
+        return _factor_on_cluster(matrix, chosen, options, report=report, as_json=as_json)
     named, force = options["solver"], options["force"]
     solvers, start = make_solvers([named] if named else [], options)
     choice = _rank_choice(options)
@@ -236,6 +241,45 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
     return deliver(
         "factor", result, report, show=show_factoring, draw=_page,
         force=force, as_json=as_json, quiet=options["quiet"],
+    )  # fmt: skip
+
+
+NOT_ON_CLUSTER: Final = ("accuracy", *START_OPTIONS, "learning_rate", "epochs", "momentum", "width")
+"""Options that mean nothing on a cluster, where the solver is a Krylov space or WᵀW."""
+
+
+def _factor_on_cluster(
+    matrix: Path, chosen: Any, options: Options, *, report: Path | None, as_json: bool
+) -> int:
+    """Do the work of `factor` on a cluster."""
+    given = [name for name in NOT_ON_CLUSTER if options[name] is not None]
+    given += ["report"] if report is not None else []
+    choice = _rank_choice(options)
+    if given or options["solver"] not in (None, "krylov") or choice is None:
+        what = f"--{given[0].replace('_', '-')}" if given else f"--solver {options['solver']}"
+        raise ArgumentError(
+            f"{what} means nothing on a cluster." if choice else "The rank is not chosen.",
+            hint="Leave it out." if choice else "Give --rank, --tolerance, --budget or --ratio.",
+            code="option-does-not-apply" if choice else "rank-not-chosen",
+        )
+    from eckart.factor.on_cluster import factor_on_cluster
+
+    output = options["output"] or default_output(matrix).with_suffix("").with_suffix(".zarr")
+    with limited_threads(options["threads"]):
+        result = factor_on_cluster(
+            matrix,
+            output,
+            chosen,
+            options["cluster"],
+            **choice,
+            **{name: options[name] for name in ("certificate", "time_limit", "seed", "force")},
+            command=console.this_command(),
+            watch=console.watching(quiet=options["quiet"]),
+        )
+    console.notes(result.notes, quiet=options["quiet"])
+    return deliver(
+        "factor", result, report, show=show_factoring, draw=_page,
+        force=options["force"], as_json=as_json, quiet=options["quiet"],
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from eckart.files.reading import check_regular, read_steadily, reading
 from eckart.files.records import FactorFile
 from eckart.files.registry import (
     FACTORS,
+    FOLDERS,
     check_matrix_output,
     choose_part,
     format_of,
@@ -113,7 +114,7 @@ def write_factors(
 def check_factor_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """Refuse a path to which no factors can be written, by its suffix or by `check_output`."""
     format_of(path, FACTORS, "write factors to")
-    check_output(path, force=force, inputs=inputs, is_folder=suffix_of(path) == "")
+    check_output(path, force=force, inputs=inputs, is_folder=suffix_of(path) in FOLDERS)
 
 
 def expand(

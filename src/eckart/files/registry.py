@@ -63,7 +63,14 @@ MATRICES: Final = {
     ".jpg": "pictures",
     ".jpeg": "pictures",
 }
-FACTORS: Final = {".npz": "archives", ".safetensors": "archives", "": "text"}
+FACTORS: Final = {
+    ".npz": "archives",
+    ".safetensors": "archives",
+    ".zarr": "zarr_arrays",
+    "": "text",
+}
+FOLDERS: Final = ("", ".zarr")
+"""Suffixes of factors that are written to a folder."""
 CUT: Final = re.compile(r"\.rank\d+")
 """The suffix that `eckart truncate` adds to the name of a folder."""
 LEAST_SIMILARITY: Final = 0.7
@@ -98,6 +105,8 @@ def suffix_of(path: Path) -> str:
         >>> suffix_of(Path("W.MTX.gz")), suffix_of(Path("out")), suffix_of(Path("out.rank2"))
         ('.mtx.gz', '', '')
     """
+    if path.suffix.lower() == ".zarr":  # a folder with a name of its own
+        return ".zarr"
     if located(path).is_dir() or CUT.fullmatch(path.suffix):
         return ""
     double = "".join(path.suffixes[-2:]).lower()

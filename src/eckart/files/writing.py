@@ -318,7 +318,7 @@ def _finish(target: Path) -> None:
     together = _decided(target)
     for one in reversed(together):
         made = _folder(one) / NEW / one.name
-        if _is_ours(made) and made.is_file():
+        if _is_ours(made) and (made.is_file() or made.is_dir()):
             put(made, one)
     if together:
         # the list is removed last, so that a kill before that leaves the rest to the next run

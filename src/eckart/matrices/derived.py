@@ -1,13 +1,13 @@
 """Functions that need `row_blocks` only, written once for every kind of matrix."""
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
 from eckart.backends import HOST
 from eckart.errors import MatrixError
-from eckart.matrices.protocol import Matrix
+from eckart.matrices.protocol import Matrix, summed
 
 MOST_DENSE_BYTES: Final = 8 * 2**30
 """Largest dense copy in bytes; a larger one is refused before it exhausts the memory."""
@@ -69,7 +69,25 @@ def check_entries(W: Matrix) -> None:
         squared_norm = W.squared_norm()
     if np.isfinite(squared_norm) and squared_norm > np.finfo(FLOAT64).tiny:
         return
-    start, largest = 0, 0.0
+    bad, largest = summed(W, _entries_found, add=_first_found)
+    if bad is not None:
+        row, column, value = bad
+        raise MatrixError(
+            f"The entry at row {row}, column {column} (counted from 0) "
+            f"is {'NaN (a missing value)' if np.isnan(value) else 'infinite'}.",
+            hint="Fill or remove the entries that are not finite numbers.",
+            code="not-finite",
+        )
+    if largest > 0:
+        raise out_of_range(largest)
+
+
+_Found: TypeAlias = tuple[tuple[int, int, float] | None, float]
+"""Row, column and value of the first entry that is no finite number, and the largest before it."""
+
+
+def _entries_found(W: Matrix) -> _Found:
+    start, largest = getattr(W, "first_row", 0), 0.0
     # a sparse matrix is read as stored: dense rows with many columns would take far too long
     for native in getattr(W, "stored_blocks", W.row_blocks)():
         block = native if hasattr(native, "indptr") else W.namespace.get(native)
@@ -77,16 +95,14 @@ def check_entries(W: Matrix) -> None:
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             row, column = _place(block, int(bad[0]))
-            raise MatrixError(
-                f"The entry at row {start + row}, column {column} (counted from 0) "
-                f"is {'NaN (a missing value)' if np.isnan(values.flat[bad[0]]) else 'infinite'}.",
-                hint="Fill or remove the entries that are not finite numbers.",
-                code="not-finite",
-            )
+            return (start + row, column, float(values.flat[bad[0]])), largest
         largest = max(largest, float(np.abs(values).max(initial=0.0)))
         start += block.shape[0]
-    if largest > 0:
-        raise out_of_range(largest)
+    return None, largest
+
+
+def _first_found(one: _Found, later: _Found) -> _Found:
+    return one if one[0] is not None else (later[0], max(one[1], later[1]))
 
 
 def _place(block: Any, number: int) -> tuple[int, int]:

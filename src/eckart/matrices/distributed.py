@@ -19,6 +19,8 @@ from eckart.matrices.streamed import RowSource, Streamed
 from eckart.progress import Report, silent
 
 T = TypeVar("T")
+GRAM_COLUMNS: Final = 2048
+"""Largest number of columns for which the first pass over a streamed matrix forms WᵀW."""
 PART_MEMORY: Final = 2**28
 """Bytes of the buffers of a part that is read in every pass."""
 CLIENT_MEMORY: Final = 2**32
@@ -86,6 +88,22 @@ class Distributed(Products):
         self.rereads = not (cluster.holds(self.nbytes) if held is None else held)
         self._parts: list[Any] | None = None
         self._sender = sending(cluster)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return self.dtype.itemsize
+
+    @property
+    def is_squared(self) -> bool:
+        """Whether the first pass forms WᵀW."""
+        return self.shape[1] <= min(GRAM_COLUMNS, self.most_columns)
+
+    @property
+    def piece_rows(self) -> int:
+        """Number of rows of a piece, but of the last one."""
+        first = self.segments[0].edges
+        return first[1] - first[0]
 
     @property
     def most_columns(self) -> int:

@@ -1,6 +1,7 @@
 """Moments of the columns of a matrix, with WᵀW or a sketch, in one pass over its rows."""
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -245,6 +246,11 @@ class _Sums:
     total: Array
     sketch: Compression | None
     is_sure: bool
+
+    def __sizeof__(self) -> int:
+        """Bytes, by which Dask decides where the sums of several workers are added."""
+        parts = (self.pivot, self.sums, self.squares, self.total, self.sketch)
+        return sum(map(sys.getsizeof, parts))
 
     def __add__(self, later: "_Sums") -> "_Sums":
         return replace(

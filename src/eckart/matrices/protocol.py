@@ -128,7 +128,7 @@ class Products(ABC):
 
         Args:
             over: Function of a matrix and of what `thin` holds; what it returns can be added, in
-                the order of the rows. It may be called in another process.
+                the order of the rows, which changes neither. It may be called in another process.
             thin: Arrays, and anything else, that every part needs.
             add: What adds two results.
         """

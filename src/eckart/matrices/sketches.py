@@ -1,5 +1,6 @@
 """Sketches of the rows of a matrix, for its leading directions, and probes for what is outside."""
 
+from copy import copy
 from typing import Final, final
 
 import numpy as np
@@ -67,6 +68,11 @@ class Compression:
         rows, columns, dtype = int(self._edges[-1]), self.rows.shape[1], self.rows.dtype
         return Compression(rows, columns, len(self._edges), dtype, self._key, self.probes, first)
 
+    def bare(self) -> "Compression":
+        """The same sketch without room for sums, from which others are begun."""
+        self.rows, self._ones = self.rows[:0].copy(), self._ones[:0]
+        return self
+
     def add(self, block: Array) -> None:
         """Add the next block of rows."""
         if self.probes is not None:
@@ -94,17 +100,31 @@ class Compression:
         self.probes = None
         return self
 
+    def __sizeof__(self) -> int:
+        """Bytes, by which Dask decides where sketches of several workers are added."""
+        return self.rows.nbytes + self._ones.nbytes + self._products.nbytes + self._edges.nbytes
+
     def __add__(self, later: "Compression") -> "Compression":
         """The sketch of the rows of both, those of `later` behind those of this one."""
-        shared = self._begin + len(self.rows) - later._begin
-        for name in ("rows", "_ones"):
-            one, other = getattr(self, name), getattr(later, name)
-            if shared > 0:
-                one[-shared:] += other[:shared]
-            setattr(self, name, np.concatenate([one, other[shared:]]))
-        self._products = self._products + later._products
-        self._seen = later._seen
-        return self
+        joined, shared = copy(self), self._begin + len(self.rows) - later._begin
+        # neither is changed: a task whose result is lost adds the two again
+        joined.rows, joined._ones = (
+            (
+                np.concatenate([one[: len(one) - shared], between, other[shared:]])
+                for one, other, between in (
+                    (self.rows, later.rows, self.rows[-shared:] + later.rows[:shared]),
+                    (self._ones, later._ones, self._ones[-shared:] + later._ones[:shared]),
+                )
+            )
+            if shared > 0
+            else (
+                np.concatenate([self.rows, later.rows]),
+                np.concatenate([self._ones, later._ones]),
+            )
+        )
+        joined._products = self._products + later._products
+        joined._seen = later._seen
+        return joined
 
     def move(self, shift: Array, scales: Array | None) -> None:
         """Replace S·W by S·(W − 1·shiftᵀ)/scales."""

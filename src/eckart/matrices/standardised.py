@@ -13,6 +13,7 @@ from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.derived import check_entries, out_of_range
+from eckart.matrices.distributed import GRAM_COLUMNS
 from eckart.matrices.moments import (
     FAR_RATIO,
     Moments,
@@ -40,8 +41,6 @@ from eckart.matrices.sketches import (
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
-GRAM_COLUMNS: Final = 2048
-"""Largest number of columns for which the first pass over a streamed matrix forms WᵀW."""
 SKETCH_MEMORY_SHARE: Final = 0.25
 """Share of the memory of a streamed W; it is freed before a subspace is built."""
 
@@ -384,4 +383,5 @@ def _compression(W: Any, width: int, seed: Any, *, scale: bool) -> Compression:
     sums = SUMS_IN_PARTS if W.is_in_parts else SUMS_PER_DIRECTION
     probes = None if scale else gaussian_probes(columns, W.dtype)
     key = int.from_bytes(as_randomness(seed).bytes(8))
-    return Compression(rows, columns, min(sums * width, most), W.dtype, key, probes)
+    height = min(sums * width, most)
+    return Compression(rows, columns, height, W.dtype, key, probes).bare()

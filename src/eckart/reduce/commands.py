@@ -12,7 +12,14 @@ from eckart.reduce import Document
 from eckart.reporting.tables import byte_size, figure, seconds, share
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver
-from eckart.terminal.options import FILE, RANK, column_names, reported_options, seed_option
+from eckart.terminal.options import (
+    FILE,
+    RANK,
+    cluster_option,
+    column_names,
+    reported_options,
+    seed_option,
+)
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
 RANK_OPTIONS = ("rank", "tolerance", "variance")
@@ -54,6 +61,7 @@ MOST_NAMED: Final = 3
     default=True,
     help="Whether to bound the best possible error.",
 )
+@cluster_option
 @reported_options
 def reduce(table: Path, **options: Any) -> int:
     """Reduce a table to a few principal components, with scores, loadings and shares of variance.
@@ -107,6 +115,7 @@ def _run(table: Path, selection: Any, options: dict[str, Any]) -> Any:
         force=force,
         command=words,
         watch=console.watching(quiet=options["quiet"]),
+        cluster=options["cluster"],
         **{name: options[name] for name in FIT_OPTIONS},
     )
 
@@ -136,6 +145,12 @@ def _check(options: dict[str, Any]) -> None:
             for name in FIT_OPTIONS
             if name not in RANK_OPTIONS and source(name) is not ParameterSource.DEFAULT
         ]
+    if saved and options["cluster"] is not None:
+        raise ArgumentError(
+            f"{saved[0]} is worked on here, not on a cluster.",
+            hint="Leave --cluster out.",
+            code="option-does-not-apply",
+        )
     # an update writes no scores that these columns could accompany
     if options["update"] is not None:
         given += [f"--{name}" for name, key in (("id", "ids"), ("color", "colour")) if options[key]]

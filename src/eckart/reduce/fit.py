@@ -13,6 +13,8 @@ from eckart.engine import Components, components
 from eckart.engine.component_solver import DEFAULT_RESIDUALS
 from eckart.errors import ArgumentError
 from eckart.matrices import Matrix, Sparse, Standardised, as_matrix, is_streamed
+from eckart.matrices.moments import FIRST_ROWS
+from eckart.matrices.protocol import Products, summed
 from eckart.matrices.standardised import measured
 from eckart.ranks import check_open_unit, rank_rule
 from eckart.reduce.missing import fit_known
@@ -83,7 +85,8 @@ def fit_pca(
         whole=solver != "krylov",
     )
     # a sparse matrix has no missing entries: those that are not stored are zeros
-    whole = working.is_finite or isinstance(matrix, Sparse)
+    # rows on a cluster are refused if an entry is missing: around it one machine fits
+    whole = working.is_finite or isinstance(matrix, Sparse) or working.is_in_parts
     known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
@@ -229,14 +232,36 @@ def _turned(reduction: Reduction, sums: Sums, shape: tuple[int, int]) -> Reducti
 
 def _summed(reduction: Reduction, W: Matrix) -> Sums:
     """The sums over all rows, about a pivot from the first rows. One pass."""
+    pivot: Array | None = None
+    if isinstance(W, Products) and W.is_in_parts:  # one pivot for all parts
+        pivot = reduction.project(W.first_rows(FIRST_ROWS)).astype(FLOAT64).mean(axis=0)
+    pivot, first, second, sums, squares, known = summed(
+        W, _sums_about, reduction, pivot, add=_add_sums
+    )
+    rows = W.shape[0]
+    return Sums(
+        means=pivot + first / rows,
+        around=second - np.outer(first, first) / rows,
+        left=float(squares.sum()),
+        beside=float((squares - np.square(sums) / rows).sum()),
+        known=known,
+    )
+
+
+def _add_sums(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    return one[0], *(x + y for x, y in zip(one[1:], other[1:], strict=True))
+
+
+def _sums_about(W: Matrix, reduction: Reduction, pivot: Array | None) -> tuple[Any, ...]:
+    """The pivot, and the sums over the scores about it and over the residuals of known entries."""
     rank, columns = reduction.rank, reduction.columns
-    pivot, first, second = np.zeros(rank), np.zeros(rank), np.zeros((rank, rank))
+    first, second = np.zeros(rank), np.zeros((rank, rank))
     sums, squares, known = np.zeros(columns), np.zeros(columns), 0
-    for place, native in enumerate(raw_blocks(W)):
+    for native in raw_blocks(W):
         block: Any = native if isinstance(W, Sparse) else W.namespace.get(native)
         scores = reduction.project(block).astype(FLOAT64)
         # sums of squares about a value near the mean do not cancel
-        pivot = scores[:64].mean(axis=0) if place == 0 else pivot
+        pivot = scores[:FIRST_ROWS].mean(axis=0) if pivot is None else pivot
         about = scores - pivot
         first += about.sum(axis=0)
         second += about.T @ about
@@ -248,14 +273,7 @@ def _summed(reduction: Reduction, W: Matrix) -> Sums:
             sums += left.sum(axis=0)
             squares += np.square(left).sum(axis=0)
             known += int(there.sum())
-    rows = W.shape[0]
-    return Sums(
-        means=pivot + first / rows,
-        around=second - np.outer(first, first) / rows,
-        left=float(squares.sum()),
-        beside=float((squares - np.square(sums) / rows).sum()),
-        known=known,
-    )
+    return np.zeros(rank) if pivot is None else pivot, first, second, sums, squares, known
 
 
 SPARE_RATIO: Final = 2

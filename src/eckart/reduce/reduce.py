@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -9,17 +10,28 @@ from typing import Any, Final, final
 import numpy as np
 import pyarrow as pa
 
+from eckart.cluster import Cluster, connected
 from eckart.engine import Components
 from eckart.engine.result import Grade
 from eckart.errors import MatrixError
-from eckart.files import Selection, beside, check_output, named_path, whole_file, whole_files
+from eckart.files import (
+    Selection,
+    beside,
+    check_output,
+    named_path,
+    parted,
+    whole_file,
+    whole_files,
+)
 from eckart.files.archives import write_arrays
 from eckart.files.columns import text_column
 from eckart.files.scores import check_score_suffix, score_writer
-from eckart.matrices import Matrix, Streamed
+from eckart.matrices import Matrix, Streamed, is_streamed
+from eckart.matrices.distributed import Distributed
 from eckart.progress import Watch, each_step, unwatched
 from eckart.reduce import Document
 from eckart.reduce.fit import fit_pca, update
+from eckart.reduce.parted_scores import check_parted_output, write_scores
 from eckart.reduce.reduction import Reduction, check_model_path, read_reduction
 from eckart.reduce.table import (
     ScoreSample,
@@ -126,9 +138,13 @@ class _Job:
         self.path, self.selection, self.command = path, selection, command
         self.missing = 0
 
-    def open(self, selection: Selection) -> Matrix:
-        """Open the table."""
-        self.table, self.W = open_matrix(self.path, selection)
+    def open(self, selection: Selection, cluster: Cluster | None = None) -> Matrix:
+        """Open the table, on a cluster if one is given."""
+        if cluster is None:
+            self.table, self.W = open_matrix(self.path, selection)
+        else:
+            self.table, rows = parted(self.path, selection)
+            self.W = Distributed(rows, cluster)
         return self.W
 
     def blocks(self, *, counted: bool) -> Iterator[Any]:
@@ -141,6 +157,8 @@ class _Job:
         self, path: Path, suffix: str, reduction: Reduction, *, inverse: bool, counted: bool
     ) -> ScoreSample:
         """The last pass: project or restore every block of rows, and write it."""
+        if isinstance(self.W, Distributed):
+            return write_scores(self.W, path, reduction)
         sample = ScoreSample(reduction.rank, self.W.shape[0])
         names = reduction.labels if inverse else list(reduction.score_names)
         companions, ids = self.table.companions(), self.selection.ids
@@ -183,7 +201,7 @@ class _Job:
             reduction=reduction,
             found=found,
             shape=W.shape,
-            streamed=isinstance(W, Streamed),
+            streamed=is_streamed(W),
             passes=self.table.passes + W.passes,
             read_bytes=W.nbytes,
             notes=notes,
@@ -202,6 +220,7 @@ def reduce_file(
     force: bool = False,
     command: str = "",
     watch: Watch = unwatched,
+    cluster: Any = None,
     **choice: Any,
 ) -> Reduced:
     """Find the components of a table, and write its scores, its loadings and the reduction.
@@ -214,6 +233,8 @@ def reduce_file(
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
         watch: Shows the progress of the iteration.
+        cluster: Dask cluster whose workers read the rows and write the scores, as in `factorize`;
+            None does the work here.
         choice: The other arguments of `fit_pca`.
 
     Raises:
@@ -225,7 +246,10 @@ def reduce_file(
         table two blocks of rows are in memory, and arrays as wide as a row.
     """
     job, suffix = _Job(path, selection, command), output.suffix.lower()
-    check_score_suffix(output, selection.ids)
+    if cluster is None:
+        check_score_suffix(output, selection.ids)
+    else:
+        check_parted_output(output, selection)
     files = {
         "scores": output,
         "loadings": loadings_path(output),
@@ -234,8 +258,25 @@ def reduce_file(
     outputs = tuple(files.values())
     for place, file in enumerate(outputs):
         # the outputs must differ from one another too
-        check_output(file, force=force, inputs=[path, *outputs[:place]])
-    W = job.open(selection)
+        is_folder = cluster is not None and place == 0
+        check_output(file, force=force, inputs=[path, *outputs[:place]], is_folder=is_folder)
+    with nullcontext() if cluster is None else connected(cluster) as there:
+        return _reduced(job, there, outputs, files, suffix, force=force, watch=watch, **choice)
+
+
+def _reduced(
+    job: "_Job",
+    cluster: Cluster | None,
+    outputs: tuple[Path, ...],
+    files: dict[str, Path],
+    suffix: str,
+    *,
+    force: bool,
+    watch: Watch,
+    **choice: Any,
+) -> Reduced:
+    """Do the work of `reduce_file` once the paths were checked."""
+    W, path = job.open(job.selection, cluster), job.path
     with watch("Reducing", None) as report:
         reduction, found = fit_pca(W, names=job.table.names, on_step=each_step(report), **choice)
     with whole_files(outputs, force=force) as (scores, loadings, model):
@@ -346,5 +387,5 @@ def loadings_path(output: Path) -> Path:
         >>> loadings_path(Path("scores.npy")).name
         'scores.loadings.csv'
     """
-    suffix = ".csv" if output.suffix.lower() == ".npy" else output.suffix
+    suffix = ".csv" if output.suffix.lower() in (".npy", ".zarr") else output.suffix
     return beside(output, f"{named_path(output).stem}.loadings{suffix}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -217,10 +218,10 @@ SHOWN_COMPONENTS: Final = 3
 class ScoreSample:
     """A sample of the scores for a figure: every n-th of `rows`, with its ids and its colour."""
 
-    def __init__(self, rank: int, rows: int) -> None:
+    def __init__(self, rank: int, rows: int, first: int = 0) -> None:
         # rounded up, so that there are at most MOST_POINTS
         self._stride = -(-rows // MOST_POINTS)
-        self._row = 0
+        self._row = first
         self._shown = min(rank, SHOWN_COMPONENTS)
         self.points: list[list[float]] = []
         self.rows: list[int] = []
@@ -247,6 +248,13 @@ class ScoreSample:
         if colour is not None:
             self.colour = colour
             self.colours += [_plain(value) for value in taken.column(colour).to_pylist()]
+
+    def __add__(self, later: "ScoreSample") -> "ScoreSample":
+        """The sample of the rows of both, those of `later` behind those of this one."""
+        joined = copy(self)
+        for name in ("points", "rows", "labels", "colours"):
+            setattr(joined, name, [*getattr(self, name), *getattr(later, name)])
+        return joined
 
     def to_dict(self) -> Document:
         """The points with their rows, labels and colours as plain values."""

@@ -130,6 +130,10 @@ writing_options = together(dtype_option, overwriting_options)
 report_option = click.option(
     "--report", type=FILE, help="Write a report with pictures to this .html file."
 )
+cluster_option = click.option(
+    "--cluster",
+    help="Scheduler of a Dask cluster that does the work, tcp://host:8786, or local.",
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(min=0),

@@ -1,0 +1,102 @@
+"""Workers that die at any moment: the same answer, to the bit, and nothing left behind."""
+
+import time
+
+import numpy as np
+import pytest
+
+import eckart
+from cluster_processes import Killer, keys, planted, workers
+from eckart.reduce.reduce import Selection, reduce_file
+
+MOMENTS = (0.15, 0.5, 0.9)
+
+
+def factored(path, client, _):
+    run = eckart.factorize(path, 10, cluster=client)
+    return run.factors.B.tobytes() + run.factors.A.tobytes()
+
+
+def reduced(path, client, out):
+    import zarr
+
+    reduce_file(path, out, Selection(), rank=10, cluster=client, force=True)
+    return zarr.open_array(str(out), mode="r")[:].tobytes()
+
+
+@pytest.mark.parametrize("job", [factored, reduced])
+def test_any_worker_may_die_at_any_moment(job, tmp_path):
+    path, out = tmp_path / "W.npy", tmp_path / "S.zarr"
+    np.save(path, planted(2500, 2300, dtype=np.float32))
+    with workers(4) as client:
+        expected = job(path, client, out)
+        began = time.monotonic()
+        assert job(path, client, out) == expected
+        whole = time.monotonic() - began
+        for share in MOMENTS:
+            killer = Killer(client, share * whole)
+            killer.start()
+            assert job(path, client, out) == expected
+            killer.join()
+            assert keys(client) == 0
+
+
+def test_of_no_worker_it_is_told_in_time(tmp_path, monkeypatch):
+    from eckart.cluster import connection, work
+
+    monkeypatch.setattr(work, "LOST_SECONDS", 2.0)
+    monkeypatch.setattr(connection, "WORKERS_SECONDS", 1.0)
+    np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
+    with workers(1) as client:
+        client.cluster.scale(0)
+        for _ in range(100):
+            if not client.nthreads():
+                break
+            time.sleep(0.1)
+        with pytest.raises(eckart.ClusterError) as failed:
+            eckart.factorize(tmp_path / "W.npy", 10, cluster=client)
+        assert failed.value.code == "no-workers"
+        client.cluster.scale(1)
+        client.wait_for_workers(1)
+
+        def leave(_):
+            client.cluster.scale(0)
+
+        with pytest.raises(eckart.ClusterError) as failed:
+            eckart.factorize(tmp_path / "W.npy", 10, cluster=client, on_step=leave)
+        assert failed.value.code == "workers-lost"
+
+
+def test_of_a_scheduler_that_is_gone_it_is_told(tmp_path, monkeypatch):
+    np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
+    with workers(1) as client:
+
+        def stop(_):
+            client.cluster.close(timeout=5)
+
+        with pytest.raises(eckart.ClusterError) as failed:
+            eckart.factorize(tmp_path / "W.npy", 10, cluster=client, on_step=stop)
+        assert failed.value.code in ("scheduler-lost", "no-answer", "workers-lost")
+
+
+def test_workers_that_stand_still_are_told_of(tmp_path, monkeypatch):
+    import os
+    import signal
+
+    from eckart.cluster import work
+
+    monkeypatch.setattr(work, "STILL_SECONDS", 3.0)
+    monkeypatch.setattr(work, "STILL_RATIO", 1.0)
+    np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
+    with workers(1) as client:
+        (pid,) = client.run(os.getpid).values()
+
+        def freeze(_):
+            os.kill(pid, signal.SIGSTOP)
+
+        try:
+            with pytest.raises(eckart.ClusterError) as failed:
+                eckart.factorize(tmp_path / "W.npy", 10, cluster=client, on_step=freeze)
+            assert failed.value.code == "workers-still"
+        finally:
+            os.kill(pid, signal.SIGCONT)
