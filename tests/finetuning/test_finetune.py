@@ -305,6 +305,23 @@ def test_the_search_finds_the_rate_of_the_lowest_loss():
         find_rate(1e-3, 4000, 3.0, lambda _rate, _steps: None)
 
 
+def test_trials_that_have_hardly_learnt_choose_no_rate():
+    """In a short trial the loss falls with the rate; in the run most of these learn nothing."""
+
+    def trial(rate, steps):
+        return 0.693 - min(0.02, 0.002 * rate * steps) if rate < 1 else 0.7
+
+    found = find_rate(0.03, 700, 0.693, trial)
+    assert found.rate == 0.03
+    assert len(found.trials) == 7
+
+
+def test_of_rates_that_are_as_good_the_one_nearest_to_the_default_is_taken():
+    found = find_rate(0.03, 4000, 3.0, lambda rate, _: 1.0 - 1e-3 * rate if rate < 0.5 else 4.0)
+    assert found.rate == pytest.approx(0.03)
+    assert found.highest == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize("steps", [1, 50, 200, 1000, 30000])
 def test_a_search_takes_a_quarter_of_the_steps_at_most(steps):
     count, total = 7, 0
