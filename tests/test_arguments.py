@@ -114,6 +114,7 @@ def begun():
 WHOLE = "W rank objective solver start accuracy certificate time_limit seed on_step"
 TABLE = {
     "factorize": (of(eckart.factorize, W=W, rank=2), WHOLE),
+    "a cluster": (of(eckart.factorize, W=W, rank=2), "cluster"),
     "a rank rule": (of(eckart.factorize, W=W), "tolerance budget ratio"),
     "a start": (
         of(eckart.factorize, W=W, rank=2, solver=eckart.GradientDescent(epochs=3)),
@@ -279,7 +280,7 @@ NAMES = [name for name in dir(eckart) if name != "__version__"]
 MADE = {"Certificate", "Diverged", "EckartError", "Extraction", "Factorization", "FineTuning",
         "Interrupted",
         "Matrix", "Outcome", "ConvergenceWarning", "ArgumentError", "MatrixError", "FormatError",
-        "StorageError", "MissingExtra"}  # fmt: skip
+        "StorageError", "MissingExtra", "ClusterError"}  # fmt: skip
 """What eckart makes and a person does not, and the protocol of a matrix."""
 
 ASKED = {
@@ -328,7 +329,7 @@ def public():
 
 def test_every_parameter_of_every_public_name_is_tried():
     tried = set(CASES)
-    tried |= {("factorize", name) for name in ("tolerance", "budget", "ratio")}
+    tried |= {("factorize", name) for name in ("tolerance", "budget", "ratio", "cluster")}
     tried |= {("extract_adapter", name) for name in ("tolerance", "budget", "ratio")}
     tried |= {("finetune", "budget")}
     assert public() <= tried, public() - tried

@@ -246,9 +246,9 @@ def _on_cluster(W: object, cluster: object) -> Generator[Distributed, None, None
     """The rows of a path or of an array of Dask, on a cluster."""
     with connected(cluster) as found:
         if isinstance(W, str | PathLike):
-            from eckart.files import parted
+            from eckart.files import open_parts
 
-            rows = parted(as_path(W))[1]
+            rows = open_parts(as_path(W))[1]
         elif is_dask(W):
             rows = DaskRows.of(W)
         else:

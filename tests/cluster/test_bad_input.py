@@ -87,11 +87,11 @@ def test_a_file_that_changes_between_two_passes_is_refused(two, tmp_path):
 
     from eckart.cluster import connected
     from eckart.engine import components
-    from eckart.files import Selection, parted
+    from eckart.files import Selection, open_parts
     from eckart.matrices.distributed import Distributed
     from eckart.matrices.standardised import measured
 
-    _, rows = parted(tmp_path / "W.npy", Selection())
+    _, rows = open_parts(tmp_path / "W.npy", Selection())
     with connected(two) as cluster:
         there = Distributed(rows, cluster, held=False)
         working = measured(there, centre=False, scale=False, width=20, seed=0)

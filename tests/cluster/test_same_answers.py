@@ -10,7 +10,7 @@ from cluster_processes import keys, planted, workers
 from commandline import result
 from eckart.cluster import connected
 from eckart.engine import components
-from eckart.files import Selection, parted
+from eckart.files import Selection, open_parts
 from eckart.matrices import Dense, Streamed
 from eckart.matrices.distributed import Distributed
 from eckart.matrices.standardised import measured
@@ -50,7 +50,7 @@ def test_a_space_on_a_cluster_is_that_of_a_stream(two, request, which, centre, s
     """The streamed matrix of one machine takes the same steps, with other orders of sums."""
     path, W = request.getfixturevalue(which)
     settings = {"centre": centre, "scale": scale, "width": 32, "seed": 3}
-    table, rows = parted(path, Selection())
+    table, rows = open_parts(path, Selection())
     with connected(two) as cluster:
         there = Distributed(rows, cluster, held=held)
         one = components(measured(there, **settings), RANK, residual=None)

@@ -7,7 +7,7 @@ from cluster_processes import planted, workers
 from eckart.cluster import Plan, connected
 from eckart.engine import components
 from eckart.engine.parted import prepared
-from eckart.files import parted
+from eckart.files import open_parts
 from eckart.matrices import Matrix
 from eckart.matrices.dask_rows import DaskRows
 from eckart.matrices.distributed import Distributed
@@ -40,7 +40,7 @@ def test_bytes_are_those_of_the_plan_for_any_number_of_rows(two, tmp_path, colum
     for rows in (300, 600, 1200, 2400):
         np.save(tmp_path / "W.npy", planted(rows, columns, dtype=np.float32))
         for held in (True, False):
-            plan, done = spent(two, parted(tmp_path / "W.npy")[1], held)
+            plan, done = spent(two, open_parts(tmp_path / "W.npy")[1], held)
             assert 0.8 <= done.moved_bytes / plan.moved_bytes <= 1.25
             assert abs(done.tasks / plan.tasks - 1) <= 0.25
             width = columns if columns <= 2048 else 2 * RANK + 8 + 32
@@ -56,7 +56,7 @@ def test_bytes_are_those_of_the_plan_for_any_number_of_rows(two, tmp_path, colum
 def test_four_workers_move_as_much_as_planned(tmp_path):
     np.save(tmp_path / "W.npy", planted(600, 2300, dtype=np.float32))
     with workers(4) as client:
-        plan, done = spent(client, parted(tmp_path / "W.npy")[1])
+        plan, done = spent(client, open_parts(tmp_path / "W.npy")[1])
     assert 0.8 <= done.moved_bytes / plan.moved_bytes <= 1.25
 
 
@@ -70,3 +70,16 @@ def test_tasks_do_not_depend_on_the_chunks(two, chunks):
         _, done = spent(two, DaskRows.of(array), held)
         # two threads; reading into memory is once for each segment
         assert done.tasks <= 8 * 2 * done.passes + 4
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(("rows", "columns"), [(30_000, 1000), (12_000, 2300)])
+def test_the_memory_of_a_worker_is_that_of_the_plan(tmp_path, rows, columns, held):
+    W = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
+    np.save(tmp_path / "W.npy", W)
+    np.save(tmp_path / "first.npy", W[:100])
+    with workers(2) as client:
+        # libraries are loaded by the first tasks
+        spent(client, open_parts(tmp_path / "first.npy")[1], held)
+        plan, done = spent(client, open_parts(tmp_path / "W.npy")[1], held)
+    assert abs(done.worker_bytes - plan.worker_bytes) <= 0.25 * plan.worker_bytes + 8e6

@@ -4,8 +4,9 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
 from eckart.errors import ArgumentError, ClusterError, MissingExtra
@@ -36,6 +37,7 @@ class Cluster:
         memory: Bytes that all workers together may take; 0 if none has a limit.
         tasks: Number of tasks that were sent.
         moved_before: Bytes that the workers had sent before, by their counters.
+        memory_before: Bytes of memory of each worker before.
     """
 
     client: Any
@@ -43,6 +45,7 @@ class Cluster:
     memory: int
     tasks: int = 0
     moved_before: int = 0
+    memory_before: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def workers(self) -> int:
@@ -73,6 +76,20 @@ class Cluster:
             "The workers do not answer",
         )
         return sum(value for value in found.values() if isinstance(value, int))
+
+    def peak(self) -> int:
+        """Most bytes of memory that any worker took since it was connected to, beside before."""
+        found = answered(
+            lambda: self.client.run(_peak, on_error="return"),
+            CONNECT_SECONDS,
+            "The workers do not answer",
+        )
+        grown = (
+            value - self.memory_before.get(address, value)
+            for address, value in found.items()
+            if isinstance(value, int)
+        )
+        return max(grown, default=0)
 
     def holds(self, nbytes: int) -> bool:
         """Whether the workers may hold so many bytes of rows in their memory."""
@@ -188,6 +205,8 @@ def _looked_at(client: Any) -> Cluster:
     limits = [int(worker.get("memory_limit") or 0) for worker in info.values()]
     found = Cluster(client=client, threads=threads, memory=sum(limits) if all(limits) else 0)
     found.moved_before = found.moved()
+    before = answered(lambda: client.run(_begin_peak, on_error="return"), CONNECT_SECONDS, "-")
+    found.memory_before = {key: one for key, one in before.items() if isinstance(one, int)}
     return found
 
 
@@ -211,6 +230,29 @@ def _compare(client: Any, package: str) -> None:
                 hint=f"Install {package}=={own} on all workers.",
                 code="other-version",
             )
+
+
+STATUS: Final = Path("/proc/self/status")
+"""What Linux tells of the memory of a process."""
+
+
+def _begin_peak() -> int:
+    """Begin to measure the peak of the memory of this process, and return what it takes now."""
+    with suppress(OSError):  # another system, or no permission: the peak is that since the start
+        Path("/proc/self/clear_refs").write_text("5")
+    return _memory_of("VmRSS:")
+
+
+def _peak() -> int:
+    return _memory_of("VmHWM:")
+
+
+def _memory_of(key: str) -> int:
+    with suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith(key):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def version_here(package: str) -> str:

@@ -22,8 +22,10 @@ MOVED_BYTES: Final = 2e8
 """Bytes that a worker sends in a second."""
 TASK_SECONDS: Final = 4e-3
 """Seconds of the scheduler and the client for a task."""
-BUFFERS: Final = 2**28
-"""Bytes of the buffers of rows that are read anew."""
+BUFFERS: Final = 2**27
+"""Bytes of the two buffers of rows that are read anew, at most."""
+OTHER_SUMS: Final = 2
+"""Sums that a worker has beside those of the levels of the tree in its task."""
 
 
 class Placed(Protocol):
@@ -117,7 +119,11 @@ class Plan:
         count = made * (2 * tasks - 1 + 1) + (0 if W.rereads else tasks)
         read = W.nbytes * (made if W.rereads else 1)
         sums = 8 * columns * (columns if W.is_squared else beside)
-        held = BUFFERS if W.rereads else W.nbytes // workers
+        segment = W.segments[0]
+        piece = W.nbytes // rows * (segment.edges[1] - segment.edges[0])
+        held = min(BUFFERS, 2 * piece) if W.rereads else W.nbytes // workers
+        # those on each level of the tree in a task, and those that are being made
+        levels = (len(segment.edges) - 1).bit_length() + OTHER_SUMS
         seconds = (
             operations / FLOPS / threads
             + read / READ_BYTES / workers
@@ -129,7 +135,7 @@ class Plan:
             read_bytes=read,
             moved_bytes=moved,
             tasks=count,
-            worker_bytes=held + 4 * sums,
+            worker_bytes=held + levels * sums,
             client_bytes=8 * columns * (5 * rank + 8 * width),
             seconds=seconds,
             workers=workers,
@@ -144,6 +150,7 @@ class Plan:
             passes=W.passes,
             moved_bytes=W.cluster.moved() - W.cluster.moved_before,
             tasks=W.cluster.tasks,
+            worker_bytes=W.cluster.peak(),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,13 +165,14 @@ class Spent:
 
     Fields:
         planned: The plan.
-        passes, moved_bytes, tasks: As in `Plan`, measured.
+        passes, moved_bytes, tasks, worker_bytes: As in `Plan`, measured.
     """
 
     planned: Plan
     passes: int
     moved_bytes: int
     tasks: int
+    worker_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from eckart.arrays import Randomness, as_randomness
+from eckart.cluster import Plan
 from eckart.engine.components import components
 from eckart.engine.result import Factorization
 from eckart.errors import ArgumentError
@@ -32,6 +33,18 @@ def prepared(
     )
     found.check()
     return found
+
+
+def plan_of(W: Distributed, rank: int | None, *, width: int | None = None) -> Plan:
+    """What factoring W at a rank will take; a rank that is searched for counts as the first guess.
+
+    Args:
+        W: The rows.
+        rank: Columns of B.
+        width: Columns of a block; None takes those of the solver.
+    """
+    wanted = rank or RANK_GUESS
+    return Plan.of(W, BlockKrylov().width(W, wanted) if width is None else width, wanted)
 
 
 def factorize_parted(

@@ -9,13 +9,15 @@ from typing import Any, Final, final
 import click
 
 from eckart.errors import ArgumentError
-from eckart.reporting import Document, factor_table
+from eckart.reporting import Document, factor_table, plan_table
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
     FILE,
     Options,
+    check_plan,
     cluster_option,
+    plan_option,
     rank_options,
     reported_options,
     run_arguments,
@@ -196,6 +198,7 @@ def _make_start(given: Options) -> Any:
 @run_options
 @selection_options
 @cluster_option
+@plan_option
 @reported_options
 def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
     """Factor the matrix in the file W into B (rows × rank) and A (rank × columns), W ≈ B·A.
@@ -206,6 +209,7 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
     read .npy (a file or a folder), .parquet or .zarr and write a .zarr.
     """
     chosen = selection(options)
+    check_plan(options)
     if options["cluster"] is not None:
         return _factor_on_cluster(matrix, chosen, options, report=report, as_json=as_json)
     named, force = options["solver"], options["force"]
@@ -262,8 +266,15 @@ def _factor_on_cluster(
             hint="Leave it out." if choice else "Give --rank, --tolerance, --budget or --ratio.",
             code="option-does-not-apply" if choice else "rank-not-chosen",
         )
-    from eckart.factor.on_cluster import factor_on_cluster
+    from eckart.factor.on_cluster import factor_on_cluster, plan_factoring
 
+    if options["plan"]:
+        plan = plan_factoring(matrix, chosen, options["cluster"], **choice).to_dict()
+        if as_json:
+            console.answer_json("factor", {"plan": plan})
+        else:
+            console.answer_rows(plan_table(plan))
+        return 0
     output = options["output"] or default_output(matrix).with_suffix("").with_suffix(".zarr")
     with limited_threads(options["threads"]):
         result = factor_on_cluster(
@@ -331,6 +342,8 @@ def show_factoring(document: Document) -> None:
         rows = [(str(record["step"]), f"{record['loss']:.4f}") for record in losses]
         console.answer_table((unit, "loss"), rows)
     console.answer_rows(factor_table(document))
+    if "cluster" in document:
+        console.answer_rows(plan_table(document["cluster"]["planned"], document["cluster"]))
     for part in document["parts"]:
         console.answer_text(f"{part['name']}: {part['message']}".removeprefix(": "))
 

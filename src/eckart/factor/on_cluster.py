@@ -11,17 +11,17 @@ import numpy as np
 from eckart.arrays import Array
 from eckart.cluster import Plan, Spent, connected
 from eckart.engine import Components, components
-from eckart.engine.parted import prepared
+from eckart.engine.parted import plan_of, prepared
 from eckart.engine.result import Grade
 from eckart.errors import ArgumentError
-from eckart.files import Selection, check_factor_output, parted, whole_file
+from eckart.files import Selection, check_factor_output, open_parts, whole_file
 from eckart.files.zarr_arrays import begin_array, end_group, write_rows
 from eckart.matrices import Matrix
 from eckart.matrices.distributed import Distributed
 from eckart.progress import Watch, each_step, unwatched
 from eckart.ranks import RANK_GUESS, GrowingRule, rank_rule
 from eckart.reporting import Document
-from eckart.solvers import BlockKrylov, Solver
+from eckart.solvers import Solver
 
 SUFFIX: Final = ".zarr"
 """The format that several processes write at the same time."""
@@ -135,7 +135,7 @@ def factor_on_cluster(
     began = time.perf_counter()
     check_output_of_cluster(output)
     check_factor_output(output, force=force, inputs=[path])
-    table, rows = parted(path, selection)
+    table, rows = open_parts(path, selection)
     with (
         connected(cluster) as found,
         closing(Distributed(rows, found)) as W,
@@ -144,7 +144,7 @@ def factor_on_cluster(
         rule = rank_rule(rank, tolerance, budget, ratio, W.nbytes)
         searched = isinstance(rule, GrowingRule)
         wanted = RANK_GUESS if searched else rule.choose(W.shape, W.dtype, None)
-        plan = Plan.of(W, BlockKrylov().width(W, wanted), wanted)
+        plan = plan_of(W, wanted)
         with watch("Factoring", None) as report:
             answer = components(
                 prepared(W, wanted, seed, solver),
@@ -177,6 +177,28 @@ def factor_on_cluster(
             part["history"] = part["history"][-1:]
         end_group(place, {"A": A}, document)
     return replace(result, seconds=time.perf_counter() - began)
+
+
+def plan_factoring(
+    path: Path,
+    selection: Selection,
+    cluster: Any,
+    *,
+    rank: int | str | None = None,
+    tolerance: float | None = None,
+    budget: str | None = None,
+    ratio: float | None = None,
+) -> Plan:
+    """What `factor_on_cluster` will take, from the shape of the file and the workers alone.
+
+    Raises:
+        EckartError: For the reasons of `factor_on_cluster`.
+    """
+    _, rows = open_parts(path, selection)
+    with connected(cluster) as found, closing(Distributed(rows, found)) as W:
+        rule = rank_rule(rank, tolerance, budget, ratio, W.nbytes)
+        searched = isinstance(rule, GrowingRule)
+        return plan_of(W, None if searched else rule.choose(W.shape, W.dtype, None))
 
 
 def _write_product(W: Matrix, X: Array, place: Path) -> int:

@@ -9,7 +9,7 @@ from eckart.files.outputs import check_apart as check_apart
 from eckart.files.outputs import check_output as check_output
 from eckart.files.outputs import is_same as is_same
 from eckart.files.outputs import named_path as named_path
-from eckart.files.parted import parted as parted
+from eckart.files.parted import open_parts as open_parts
 from eckart.files.records import Part as Part
 from eckart.files.records import Selection as Selection
 from eckart.files.registry import check_input as check_input

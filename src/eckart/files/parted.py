@@ -79,7 +79,7 @@ class FileRows:
         return at(self.first)
 
 
-def parted(path: Path, selection: Selection | None = None) -> tuple[Table, FileRows]:
+def open_parts(path: Path, selection: Selection | None = None) -> tuple[Table, FileRows]:
     """Open a file or a folder as a table, and its rows as parts.
 
     Raises:

@@ -142,7 +142,7 @@ class Distributed(Products):
         if nbytes > MOST_GATHERED:
             raise MatrixError(
                 f"B, of {self.shape[0]} rows, would take {nbytes / 1e6:.0f} MB here.",
-                hint="Use `eckart factor --cluster … -o B.zarr`, which the workers write.",
+                hint="Use the command `eckart factor` with a cluster: its workers write a .zarr.",
                 code="too-large",
             )
 

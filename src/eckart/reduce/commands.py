@@ -9,14 +9,16 @@ from click.core import ParameterSource
 
 from eckart.errors import ArgumentError
 from eckart.reduce import Document
-from eckart.reporting.tables import byte_size, figure, seconds, share
+from eckart.reporting.tables import byte_size, figure, plan_table, seconds, share
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
     FILE,
     RANK,
+    check_plan,
     cluster_option,
     column_names,
+    plan_option,
     reported_options,
     seed_option,
 )
@@ -62,6 +64,7 @@ MOST_NAMED: Final = 3
     help="Whether to bound the best possible error.",
 )
 @cluster_option
+@plan_option
 @reported_options
 def reduce(table: Path, **options: Any) -> int:
     """Reduce a table to a few principal components, with scores, loadings and shares of variance.
@@ -80,7 +83,18 @@ def reduce(table: Path, **options: Any) -> int:
         ids=tuple(dict.fromkeys(options["ids"])),
         **{name: options[name] for name in ("colour", "header", "index", "tensor", "memory")},
     )
+    check_plan(options)
     _check_paths(table, options)
+    if options["plan"]:
+        from eckart.reduce.parted_scores import plan_reduction
+
+        rank = options["rank"] if isinstance(options["rank"], int) else None
+        plan = plan_reduction(table, selection, options["cluster"], rank).to_dict()
+        if options["as_json"]:
+            console.answer_json("reduce", {"plan": plan})
+        else:
+            console.answer_rows(plan_table(plan))
+        return 0
     with limited_threads(options["threads"]):
         result = _run(table, selection, options)
     console.notes(result.notes, quiet=options["quiet"])

@@ -261,7 +261,8 @@ def _sums_about(W: Matrix, reduction: Reduction, pivot: Array | None) -> tuple[A
         block: Any = native if isinstance(W, Sparse) else W.namespace.get(native)
         scores = reduction.project(block).astype(FLOAT64)
         # sums of squares about a value near the mean do not cancel
-        pivot = scores[:FIRST_ROWS].mean(axis=0) if pivot is None else pivot
+        if pivot is None:
+            pivot = np.asarray(scores[:FIRST_ROWS].mean(axis=0))
         about = scores - pivot
         first += about.sum(axis=0)
         second += about.T @ about

@@ -1,10 +1,14 @@
 """Scores that the workers of a cluster write, each those of its own rows."""
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from eckart.cluster import Plan, connected
+from eckart.engine.parted import plan_of
 from eckart.errors import ArgumentError
-from eckart.files import Selection
+from eckart.files import Selection, open_parts
 from eckart.files.scores import score_writer
 from eckart.files.zarr_arrays import begin_array, write_rows
 from eckart.matrices import Matrix
@@ -32,6 +36,17 @@ def check_parted_output(output: Path, selection: Selection) -> None:
             hint="Leave `ids` and `colour` out; the scores are in the order of the rows.",
             code="option-does-not-apply",
         )
+
+
+def plan_reduction(path: Path, selection: Selection, cluster: Any, rank: int | None) -> Plan:
+    """What a reduction on a cluster will take, from the shape of the table and the workers alone.
+
+    Raises:
+        EckartError: If the table cannot be opened, or there is no such cluster.
+    """
+    _, rows = open_parts(path, selection)
+    with connected(cluster) as found, closing(Distributed(rows, found)) as W:
+        return plan_of(W, rank)
 
 
 def write_scores(W: Distributed, place: Path, reduction: Reduction) -> ScoreSample:

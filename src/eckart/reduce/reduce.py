@@ -19,7 +19,7 @@ from eckart.files import (
     beside,
     check_output,
     named_path,
-    parted,
+    open_parts,
     whole_file,
     whole_files,
 )
@@ -143,7 +143,7 @@ class _Job:
         if cluster is None:
             self.table, self.W = open_matrix(self.path, selection)
         else:
-            self.table, rows = parted(self.path, selection)
+            self.table, rows = open_parts(self.path, selection)
             self.W = Distributed(rows, cluster)
         return self.W
 

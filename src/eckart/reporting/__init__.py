@@ -6,6 +6,7 @@ from eckart.reporting.tables import (
     compare_table,
     compare_verdict,
     factor_table,
+    plan_table,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "compare_table",
     "compare_verdict",
     "factor_table",
+    "plan_table",
 ]

@@ -34,6 +34,32 @@ def factor_table(document: Document) -> list[tuple[str, str]]:
     return rows
 
 
+def plan_table(plan: Document, done: Document | None = None) -> list[tuple[str, str]]:
+    """What a job on a cluster takes, by its plan and, once it is done, as measured."""
+    rows = [
+        ("workers", f"{plan['workers']} with {plan['threads']} threads"),
+        ("rows", "held by the workers" if plan["held"] else "read in each pass"),
+        ("passes", str(plan["passes"])),
+        ("bytes read", byte_size(plan["read_bytes"])),
+        ("bytes moved", byte_size(plan["moved_bytes"])),
+        ("tasks", str(plan["tasks"])),
+        ("memory of a worker", byte_size(plan["worker_bytes"])),
+        ("memory here", byte_size(plan["client_bytes"])),
+        ("time", f"some {seconds(plan['seconds'])}"),
+    ]
+    if done is None:
+        return rows
+    measured = {
+        "passes": str(done["passes"]),
+        "bytes moved": byte_size(done["moved_bytes"]),
+        "tasks": str(done["tasks"]),
+        "memory of a worker": byte_size(done["worker_bytes"]),
+    }
+    return [
+        (name, f"{measured[name]} ({value} planned)") for name, value in rows if name in measured
+    ]
+
+
 def certificate_table(document: Document) -> list[tuple[str, str]]:
     """Labels and values of a certificate."""
     chance = document["failure_probability"]

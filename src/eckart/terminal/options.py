@@ -134,6 +134,9 @@ cluster_option = click.option(
     "--cluster",
     help="Scheduler of a Dask cluster that does the work, tcp://host:8786, or local.",
 )
+plan_option = click.option(
+    "--plan", is_flag=True, help="Say what the cluster will do for that, and stop."
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -163,6 +166,16 @@ selection_options = together(
     click.option("--columns", help="Columns of a table to keep, separated by commas."),
     click.option("--tensor", help="Name of the array, in a file with several."),
 )
+
+
+def check_plan(options: Options) -> None:
+    """Refuse `--plan` without a cluster."""
+    if options["plan"] and options["cluster"] is None:
+        raise ArgumentError(
+            "--plan is of what a cluster does.",
+            hint="Name the cluster with --cluster, or leave --plan out.",
+            code="option-does-not-apply",
+        )
 
 
 def run_arguments(options: Options) -> Options:
