@@ -201,7 +201,7 @@ TABLE = {
         of(eckart.extract_adapter, base="b", tuned="t", out="o", rank=2),
         "base tuned out rank tolerance_of relative overrides least most multiple include exclude "
         "dtype profile base_name calibration seed check check_forward resume force on_tensor "
-        "command",
+        "command cluster",
     ),
     "extract_adapter by a rule": (
         of(eckart.extract_adapter, base="b", tuned="t", out="o"),

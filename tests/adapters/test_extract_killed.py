@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from eckart.adapters import extract, extract_adapter
-from eckart.adapters.layer_runner import ResumeStore
+from eckart.adapters.resume_store import ResumeStore
 from eckart.errors import ArgumentError
 from eckart.files.outputs import UNFINISHED, WORKPLACE
 

@@ -100,3 +100,34 @@ def test_workers_that_stand_still_are_told_of(tmp_path, monkeypatch):
             assert failed.value.code == "workers-still"
         finally:
             os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
+    """As when it loses what a task needs; here another client's key is cancelled by force."""
+    from eckart.cluster import connected, work
+    from eckart.files import open_parts
+    from eckart.matrices.distributed import Distributed
+
+    X = np.ones((2300, 3), np.float32)
+    with connected(two) as cluster:
+        W = Distributed(open_parts(wide[0])[1], cluster, held=held)
+        expected = W.gram_times(X)
+        sent = work.Sender.task
+        dropped = []
+
+        def dropping(self, function, *arguments, at=""):
+            future = sent(self, function, *arguments, at=at)
+            if function.__name__ == "_segment_sum" and len(dropped) < 2:
+                dropped.append(future)
+                two.cancel([future], force=True)
+            return future
+
+        work.Sender.task = dropping
+        try:
+            assert (W.gram_times(X) == expected).all()
+        finally:
+            work.Sender.task = sent
+        W.close()
+    assert dropped
+    assert keys(two) == 0

@@ -99,21 +99,21 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
         for one in records
         if one.pair.way is Way.BIAS and (one.delta_norm or one.pair.module in ranks)
     ]
-    experts = _has_experts(runner.tuned) or _has_experts(runner.base)
+    experts = _has_experts(runner.worker.tuned) or _has_experts(runner.worker.base)
     biases = compare_biases(
         kinds,
-        {pair.name: runner.base.read(pair.base) for pair in needed if pair.base},
-        {pair.name: runner.tuned.read(pair.tuned) for pair in needed if pair.tuned},
+        {pair.name: runner.worker.base.read(pair.base) for pair in needed if pair.base},
+        {pair.name: runner.worker.tuned.read(pair.tuned) for pair in needed if pair.tuned},
         experts=experts,
     )
-    saved = {**_saved(runner.tuned, records, tied=placement.is_ensured), **biases.saved}
+    saved = {**_saved(runner.worker.tuned, records, tied=placement.is_ensured), **biases.saved}
     in_place = {one.pair.name for one in records if one.pair.in_place}
     return Adapter(
         layers=_Layers(runner, chosen, ranks, biases.changes),
         saved=saved,
         tied=placement.is_ensured,
         experts=experts,
-        base_name=runner.settings.base_name,
+        base_name=runner.worker.settings.base_name,
         task_type=_task(placement, runner),
         in_place=in_place & saved.keys(),
     )
@@ -164,7 +164,7 @@ def _task(placement: Placement, runner: LayerRunner) -> str | None:
     """PEFT's name of the task, from the name of the class if there is no running model."""
     if placement.running is not None:
         return placement.running.task
-    for checkpoint in (runner.tuned, runner.base):
+    for checkpoint in (runner.worker.tuned, runner.worker.base):
         for architecture in checkpoint.config.get("architectures") or ():
             for ending, task in TASKS.items():
                 # classes of that task need not have an encoder: only the running model tells
@@ -186,7 +186,7 @@ def build_checked_adapter(
     Nothing is checked without the running model or PEFT, or if the settings leave the check out.
     """
     placement = runner.coverage.placement
-    running = placement.running if runner.settings.check and can_attach() else None
+    running = placement.running if runner.worker.settings.check and can_attach() else None
     found = records
     wrong: Mapping[str, str] = {}
     for _ in range(TRIALS):

@@ -156,7 +156,7 @@ def share_budget(
     again with twice as many, until no share reaches its limit. Each round depends only on the
     results of earlier rounds, so that a resumed job comes to the same ranks.
     """
-    known, shares, ranks = list(records), dict[str, int](), runner.settings.ranks
+    known, shares, ranks = list(records), dict[str, int](), runner.worker.settings.ranks
     for number in range(ROUNDS):
         shares = _shares(runner, known, budget)
         wider = {
@@ -197,8 +197,8 @@ def _at(
 
 def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[str, int]:
     """The rank of each changed layer by module; stacked experts pay for unchanged ones."""
-    ranks = runner.settings.ranks
-    typical = runner.calibration.typical() if runner.calibration else 1.0
+    ranks = runner.worker.settings.ranks
+    typical = runner.worker.calibration.typical() if runner.worker.calibration else 1.0
     layers = [one for one in records if one.pair.way is Way.FACTORS]
     stacked = set(chain(*uniform_groups(one.pair.module for one in layers)))
     demands = [
@@ -212,7 +212,7 @@ def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -
         for one in layers
         if one.figures is not None or one.pair.module in stacked
     ]
-    dtype = runner.settings.dtype
+    dtype = runner.worker.settings.dtype
     return share_out(demands, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 

@@ -13,16 +13,19 @@ from eckart.adapters.adapter_builder import build_checked_adapter, forward_note
 from eckart.adapters.budget import first_columns, share_budget, stored_bytes
 from eckart.adapters.calibrate import Calibration
 from eckart.adapters.documents import write_documents
-from eckart.adapters.layer_runner import LayerRunner, ResumeStore
+from eckart.adapters.layer_runner import LayerRunner
 from eckart.adapters.model_pair import open_pair
 from eckart.adapters.placement import Way
 from eckart.adapters.result import Extraction, assess_records, size_curve
+from eckart.adapters.resume_store import ResumeStore
 from eckart.adapters.settings import FLOORS, LayerRanks, Patterns, Settings
 from eckart.adapters.tensor_pairs import Coverage, cover
+from eckart.adapters.tensor_worker import TensorWorker
 from eckart.arguments import as_path, check_flag, check_list
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import Adapter, AdapterDType, portable, write_adapter
-from eckart.errors import EckartError, MatrixError, StorageError
+from eckart.cluster import connected
+from eckart.errors import ClusterError, EckartError, MatrixError, StorageError
 from eckart.files import check_apart, check_output, whole_file
 from eckart.files.outputs import check_kind
 from eckart.progress import Watch, unwatched
@@ -58,6 +61,7 @@ def extract_adapter(
     force: bool = False,
     on_tensor: Callable[[str, int], None] | None = None,
     command: str = "",
+    cluster: object = None,
 ) -> Extraction:
     """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
 
@@ -99,11 +103,14 @@ def extract_adapter(
         force: Whether to overwrite `out` and drop unfinished work.
         on_tensor: Function called with the name and the number of entries of each finished tensor.
         command: Command line that the report names for repeating the job, or empty.
+        cluster: Dask cluster whose workers do one tensor each, as in `factorize`; they see the
+            checkpoints and the folder beside `out` by the same paths. None works here.
 
     Raises:
         ArgumentError: If an argument is out of its range, or `out` exists.
         FormatError: If a checkpoint is damaged or quantised, or the two do not belong together.
         MatrixError: If a tensor holds NaN or infinity, or nothing has changed.
+        ClusterError: If the cluster cannot do the work; `resume` goes on with what was done.
         StorageError: If the system refuses to read or write.
 
     Cost:
@@ -144,6 +151,7 @@ def extract_adapter(
         force=force,
         watch=unwatched if on_tensor is None else _calling(on_tensor),
         command=command,
+        cluster=cluster,
     )
 
 
@@ -166,6 +174,7 @@ def extract(
     force: bool,
     watch: Watch,
     command: str,
+    cluster: object = None,
 ) -> Extraction:
     """Do the work of `extract_adapter`, with its settings in one object and `watch` around it."""
     began = time.perf_counter()
@@ -188,16 +197,19 @@ def extract(
         prints["moments"] = calibration.fingerprint()
     ranks, placement = settings.ranks, coverage.placement
     budget = ranks.budget_bytes(stored_bytes(after, coverage.tensors, Way.FACTORS))
-    runner = LayerRunner(
+    worker = TensorWorker(
         base=before,
         tuned=after,
-        coverage=coverage,
         settings=settings,
         caps=first_columns(settings, coverage.tensors, budget),
         work=work,
         calibration=calibration,
     )
-    with whole_file(target, force=forced) as place:
+    with (
+        nullcontext() if cluster is None else connected(cluster) as there,
+        whole_file(target, force=forced) as place,
+    ):
+        runner = LayerRunner(coverage=coverage, worker=worker, cluster=there)
         work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
         with _kept_for_later(work):
             entries = sum(math.prod(pair.shape) for pair in coverage.tensors)
@@ -237,7 +249,8 @@ def _kept_for_later(work: ResumeStore) -> Generator[None, None, None]:
     """Remove unfinished work after an error in the data or the arguments, which would recur."""
     try:
         yield
-    except StorageError:  # a user can clear a full disk and resume
+    # a user can clear a full disk or start a cluster again, and resume
+    except (StorageError, ClusterError):
         raise
     except EckartError:
         work.remove()

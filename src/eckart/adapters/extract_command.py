@@ -14,6 +14,7 @@ from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
     F,
+    cluster_option,
     output_option,
     overwriting_options,
     threads_option,
@@ -73,6 +74,7 @@ def _settings(record: type[T], options: Mapping[str, Any], **more: Any) -> T:
 @_options(LayerRanks, Patterns, Settings)
 @click.option("--again", type=FILE, help="Cut this adapter instead of factoring two models.")
 @click.option("--plan", is_flag=True, help="Say what the job would take, and do not begin.")
+@cluster_option
 @click.option("--resume", is_flag=True, help="Go on with the unfinished work of an earlier run.")
 @overwriting_options
 @threads_option
@@ -135,7 +137,7 @@ def _extract(
 ) -> Document:
     """Extract with a progress bar and return the document of the result."""
     from eckart.adapters.extract import extract
-    from eckart.adapters.layer_runner import ResumeStore
+    from eckart.adapters.resume_store import ResumeStore
 
     try:
         with limited_threads(options["threads"]):
@@ -148,6 +150,7 @@ def _extract(
                 force=options["force"],
                 watch=console.watching(quiet=options["quiet"]),
                 command=words,
+                cluster=options["cluster"],
             )
     except KeyboardInterrupt as interrupt:
         kept = ResumeStore.beside(output).folder

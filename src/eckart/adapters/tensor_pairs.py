@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar, final
 
@@ -167,6 +168,12 @@ StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
 """A pair with its tensors of the base and of the fine-tune, as stored."""
 
 
+def read_pair(base: Checkpoint, tuned: Checkpoint, pair: TensorPair) -> StoredPair:
+    """A pair with its tensors."""
+    before = None if pair.base is None else base.read(pair.base)
+    return pair, before, None if pair.tuned is None else tuned.read(pair.tuned)
+
+
 def read_ahead(
     base: Checkpoint, tuned: Checkpoint, pairs: Iterable[TensorPair]
 ) -> Generator[StoredPair, None, None]:
@@ -177,11 +184,7 @@ def read_ahead(
     Cost:
         The memory of two pairs.
     """
-
-    def read(pair: TensorPair) -> StoredPair:
-        before = None if pair.base is None else base.read(pair.base)
-        return pair, before, None if pair.tuned is None else tuned.read(pair.tuned)
-
+    read = partial(read_pair, base, tuned)
     reader = ThreadPoolExecutor(1)
     try:
         rest = iter(pairs)

@@ -2,5 +2,6 @@
 
 from eckart.cluster.connection import Cluster, connected, has_client
 from eckart.cluster.plan import Plan, Spent
+from eckart.cluster.work import each
 
-__all__ = ["Cluster", "Plan", "Spent", "connected", "has_client"]
+__all__ = ["Cluster", "Plan", "Spent", "connected", "each", "has_client"]

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -24,12 +24,20 @@ STILL_SECONDS: Final = 120.0
 """Least seconds without a finished task after which the workers count as frozen."""
 STILL_RATIO: Final = 20.0
 """The same, in multiples of the longest time that a task has taken."""
+GONE: Final = ("CancelledError", "FutureCancelledError", "CommClosedError", "ClosedClientError")
+"""Errors of Dask for a scheduler that is gone, by name."""
+ATTEMPTS: Final = 3
+"""Times that work is sent which the scheduler drops, as it does when it loses what work needs."""
 RETRIES: Final = 2
 """Times that a task is tried again after an exception, such as one of a storage."""
 SMALL_BYTES: Final = 2**16
 """Bytes up to which an argument travels in every task."""
 SENT_BYTES: Final = 2**25
 """Bytes of an array that travel in one task."""
+
+
+class DroppedError(ClusterError):
+    """The scheduler, which is there, does not do some work any more."""
 
 
 @final
@@ -124,6 +132,44 @@ def summed(
         return send.result(level[0][0])
 
 
+JOBS_PER_THREAD: Final = 2
+"""Jobs that are sent ahead for each thread: no more are held, however many there are."""
+
+
+def each(cluster: Cluster, jobs: Iterable[Callable[[], T]]) -> Generator[T, None, None]:
+    """The results of independent jobs, in the order in which they end.
+
+    Raises:
+        ClusterError: If the cluster cannot do it.
+        EckartError: If a job raises one.
+    """
+    most, watcher = JOBS_PER_THREAD * sum(cluster.threads.values()), Watcher(cluster)
+    rest = iter(jobs)
+    with sending(cluster) as send:
+        waiting = {send.task(_job, job): (job, 1) for job in itertools.islice(rest, most)}
+        while waiting:
+            for future in send.done(set(waiting), watcher):
+                job, times = waiting.pop(future)
+                try:
+                    result = send.result(future)
+                except DroppedError:
+                    if times == ATTEMPTS:
+                        raise
+                    waiting[send.task(_job, job)] = (job, times + 1)
+                    continue
+                send.release(future)
+                waiting |= {
+                    send.task(_job, next_one): (next_one, 1)
+                    for next_one in itertools.islice(rest, 1)
+                }
+                yield result
+
+
+def _job(job: Callable[[], T]) -> T:
+    with limited_threads(1):
+        return job()
+
+
 def _segment_sum(
     part: Any, edges: Sequence[int], over: Callable[..., T], add: Callable[[T, T], T], *thin: Any
 ) -> T:
@@ -183,14 +229,13 @@ class Sender:
         """Send a task, to a worker if it is there; if that dies, to another one."""
         pinned: dict[str, Any] = {"workers": [at], "allow_other_workers": True} if at else {}
         name = getattr(function, "__name__", "task").strip("_")
-        future = self._client.submit(
-            function,
-            *arguments,
-            key=f"eckart-{name}-{uuid4().hex}",
-            pure=False,
-            retries=RETRIES,
-            **pinned,
-        )
+        key = f"eckart-{name}-{uuid4().hex}"
+        try:
+            future = self._client.submit(
+                function, *arguments, key=key, pure=False, retries=RETRIES, **pinned
+            )
+        except Exception as error:  # of a client that lost its scheduler
+            raise lost(error) from error
         self._cluster.tasks += 1
         self._futures.append(future)
         return future
@@ -220,19 +265,33 @@ class Sender:
         return self.task(Pieces, *pieces)
 
     def wait(self, futures: Sequence[Any], report: Report = silent) -> None:
-        """Wait for tasks, with a look at the workers every second."""
-        distributed: Any = import_module("distributed")
+        """Wait for tasks."""
         waiting, watcher = set(futures), Watcher(self._cluster)
         while waiting:
-            with suppress(TimeoutError):
+            done = self.done(waiting, watcher)
+            for future in done:
+                self._check(future)
+            report(len(done))
+            waiting -= done
+
+    def done(self, waiting: set[Any], watcher: Watcher) -> set[Any]:
+        """Those of some tasks that have ended; some have, with a look at the workers meanwhile."""
+        distributed: Any = import_module("distributed")
+        while True:
+            try:
                 done = distributed.wait(waiting, LOOK_SECONDS, return_when="FIRST_COMPLETED").done
-                for future in done:
-                    self._check(future)
-                    watcher.ended()
-                    report(1)
-                waiting -= done
+            except TimeoutError:
+                watcher.look()
                 continue
-            watcher.look()
+            except distributed.CancelledError:  # some were dropped, which is seen by their status
+                done = {future for future in waiting if future.done()}
+            watcher.ended()
+            return done
+
+    def release(self, future: Any) -> None:
+        """Release a task whose result is not needed any more."""
+        self._futures.remove(future)
+        future.release()
 
     def result(self, future: Any) -> Any:
         """The result of a task."""
@@ -250,6 +309,13 @@ class Sender:
         error = future.exception(timeout=LOOK_SECONDS) if future.status == "error" else None
         if isinstance(error, EckartError):
             raise error
+        if error is None and self._client.status == "running":
+            self._cluster.now()  # an error if the scheduler is gone
+            raise DroppedError(
+                "The scheduler dropped work that was sent to it.",
+                hint="Look at its log, and begin again.",
+                code="work-dropped",
+            )
         raise lost(error) from error
 
     def clear(self) -> None:
@@ -285,7 +351,7 @@ def lost(error: BaseException | None) -> ClusterError:
             hint="Their memory may be too small: give them more, or more workers, and begin again.",
             code="workers-killed",
         )
-    if error is None or kind in ("CancelledError", "FutureCancelledError", "CommClosedError"):
+    if error is None or kind in GONE:
         return ClusterError(
             "The connection to the scheduler was lost, and with it the work under way.",
             hint="Start it again, and begin again.",

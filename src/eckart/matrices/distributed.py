@@ -10,7 +10,7 @@ from eckart.arrays import Array, DType
 from eckart.backends import HOST
 from eckart.cluster.connection import Cluster
 from eckart.cluster.tree import Segment, cut
-from eckart.cluster.work import sending, summed
+from eckart.cluster.work import ATTEMPTS, DroppedError, sending, summed
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_shape
@@ -113,9 +113,16 @@ class Distributed(Products):
     def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = plus) -> T:
         """The sum of the results of a pass over the parts."""
         self.passes += 1
-        return summed(
-            self.cluster, self._opened(), self.segments, _Over(over), thin, add, self.report
-        )
+        for attempt in range(ATTEMPTS):
+            try:
+                parts = self._opened()
+                pass_ = _Over(over)
+                return summed(self.cluster, parts, self.segments, pass_, thin, add, self.report)
+            except DroppedError:
+                self.close()  # the rows may be lost too, and are read again
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("a pass ends or raises")
 
     def first_rows(self, count: int) -> Array:
         """A few of the first rows."""
@@ -171,7 +178,7 @@ class Distributed(Products):
         """Release the rows that the workers hold."""
         if self._parts is not None:
             self._sender.__exit__(None, None, None)
-            self._parts = None
+            self._sender, self._parts = sending(self.cluster), None
 
     def _opened(self) -> list[Any]:
         if self._parts is None:
