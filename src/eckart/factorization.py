@@ -248,16 +248,17 @@ def _on_cluster(W: object, cluster: object) -> Generator[Distributed, None, None
         if isinstance(W, str | PathLike):
             from eckart.files import open_parts
 
-            rows = open_parts(as_path(W))[1]
+            rows, held = open_parts(as_path(W))[1], None
         elif is_dask(W):
-            rows = DaskRows.of(W)
+            rows = array = DaskRows.of(W)
+            held = True if array.is_persisted else None
         else:
             raise ArgumentError(
                 f"A cluster cannot read a {type(W).__name__} in the memory of this process.",
                 hint="Give the path of a file that all workers see, or an array of Dask.",
                 code="not-on-cluster",
             )
-        with closing(Distributed(rows, found)) as matrix:
+        with closing(Distributed(rows, found, held=held)) as matrix:
             yield matrix
 
 

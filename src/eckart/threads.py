@@ -1,6 +1,7 @@
 """The number of threads that may work, and independent pieces of work spread over them."""
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,34 @@ def limited_threads(threads: int | None) -> Generator[None, None, None]:
             yield
     finally:
         _LIMIT.reset(token)
+
+
+_alone: Final = threading.Lock()
+_working: Final[list[Any]] = []
+
+
+@contextmanager
+def one_thread_each() -> Generator[None, None, None]:
+    """Limit BLAS to one thread while any such block runs, in whatever thread of the process.
+
+    Blocks of several threads overlap, and each would restore what it found: the limit is set when
+    the first begins, and taken back when the last ends.
+    """
+    from threadpoolctl import threadpool_limits
+
+    token = _LIMIT.set(1)
+    with _alone:
+        _working.append(threadpool_limits(1) if not _working else None)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+        with _alone:
+            limits = _working.pop(0)
+            if _working:
+                _working[0] = _working[0] or limits
+            else:
+                limits.restore_original_limits()
 
 
 @contextmanager

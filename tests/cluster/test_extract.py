@@ -44,7 +44,8 @@ def test_an_adapter_has_the_bytes_of_one_machine(two, models, tmp_path, choice):
     here = eckart.extract_adapter(*models, tmp_path / "here", **choice)
     assert weights(tmp_path / "there") == weights(tmp_path / "here")
     for one, other in zip(there.tensors, here.tensors, strict=True):
-        assert one.to_dict(1.0) == other.to_dict(1.0)
+        figures = [found.to_dict(1.0) | {"seconds": 0.0} for found in (one, other)]
+        assert figures[0] == figures[1]
     assert keys(two) == 0
 
 

@@ -79,14 +79,13 @@ def test_of_a_scheduler_that_is_gone_it_is_told(tmp_path, monkeypatch):
         assert failed.value.code in ("scheduler-lost", "no-answer", "workers-lost")
 
 
-def test_workers_that_stand_still_are_told_of(tmp_path, monkeypatch):
+def test_a_frozen_worker_is_told_of(tmp_path, monkeypatch):
     import os
     import signal
 
     from eckart.cluster import work
 
-    monkeypatch.setattr(work, "STILL_SECONDS", 3.0)
-    monkeypatch.setattr(work, "STILL_RATIO", 1.0)
+    monkeypatch.setattr(work, "FROZEN_SECONDS", 4.0)
     np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
     with workers(1) as client:
         (pid,) = client.run(os.getpid).values()
@@ -97,7 +96,7 @@ def test_workers_that_stand_still_are_told_of(tmp_path, monkeypatch):
         try:
             with pytest.raises(eckart.ClusterError) as failed:
                 eckart.factorize(tmp_path / "W.npy", 10, cluster=client, on_step=freeze)
-            assert failed.value.code == "workers-still"
+            assert failed.value.code == "worker-frozen"
         finally:
             os.kill(pid, signal.SIGCONT)
 
@@ -131,3 +130,22 @@ def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
         W.close()
     assert dropped
     assert keys(two) == 0
+
+
+def test_a_task_may_take_longer_than_anything_is_waited_for(two, monkeypatch, tall):
+    """As one that reads for an hour: its worker is heard of all the while."""
+    from eckart.cluster import connected, work
+    from eckart.files import open_parts
+    from eckart.matrices.distributed import Distributed
+
+    monkeypatch.setattr(work, "FROZEN_SECONDS", 2.5)
+    monkeypatch.setattr(work, "LOST_SECONDS", 2.5)
+    with connected(two) as cluster:
+        W = Distributed(open_parts(tall[0])[1], cluster)
+        assert W.summed(slow) == 64
+        W.close()
+
+
+def slow(W):
+    time.sleep(0.3)
+    return 1

@@ -59,6 +59,18 @@ class Cluster:
             return str(self.client.dashboard_link or "")
         return ""
 
+    def state(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the scheduler knows of each worker now, by address.
+
+        Raises:
+            ClusterError: If the scheduler does not answer.
+        """
+        return answered(
+            lambda: self.client.scheduler_info(n_workers=-1)["workers"],
+            CONNECT_SECONDS,
+            "The scheduler does not answer",
+        )
+
     def now(self) -> dict[str, int]:
         """The workers that are there now, with their threads, in the order of their addresses.
 
@@ -199,11 +211,9 @@ def _looked_at(client: Any) -> Cluster:
     threads = dict(sorted(answered(client.nthreads, CONNECT_SECONDS, "No answer").items()))
     for package in COMPARED:
         _compare(client, package)
-    info = answered(
-        lambda: client.scheduler_info(n_workers=-1)["workers"], CONNECT_SECONDS, "No answer"
-    )
-    limits = [int(worker.get("memory_limit") or 0) for worker in info.values()]
-    found = Cluster(client=client, threads=threads, memory=sum(limits) if all(limits) else 0)
+    found = Cluster(client=client, threads=threads, memory=0)
+    limits = [int(worker.get("memory_limit") or 0) for worker in found.state().values()]
+    found.memory = sum(limits) if all(limits) else 0
     found.moved_before = found.moved()
     before = answered(lambda: client.run(_begin_peak, on_error="return"), CONNECT_SECONDS, "-")
     found.memory_before = {key: one for key, one in before.items() if isinstance(one, int)}

@@ -10,24 +10,22 @@ from typing import Any, Final, TypeVar, final
 from uuid import uuid4
 
 from eckart.cluster.connection import Cluster
-from eckart.cluster.tree import Segment, added, pairs, spread
+from eckart.cluster.tree import Segment, added, pairs
 from eckart.errors import ClusterError, EckartError
 from eckart.progress import Report, silent
-from eckart.threads import limited_threads
+from eckart.threads import one_thread_each
 
 T = TypeVar("T")
 LOOK_SECONDS: Final = 1.0
 """Seconds after which it is looked at again how many workers there are."""
 LOST_SECONDS: Final = 60.0
-"""Seconds that fewer workers than at the start are waited for."""
-STILL_SECONDS: Final = 120.0
-"""Least seconds without a finished task after which the workers count as frozen."""
-STILL_RATIO: Final = 20.0
-"""The same, in multiples of the longest time that a task has taken."""
+"""Seconds that fewer workers than at the start, and workers that have paused, are waited for."""
+FROZEN_SECONDS: Final = 60.0
+"""Seconds in which nothing is heard of a worker, after which it counts as frozen."""
 GONE: Final = ("CancelledError", "FutureCancelledError", "CommClosedError", "ClosedClientError")
 """Errors of Dask for a scheduler that is gone, by name."""
-ATTEMPTS: Final = 3
-"""Times that work is sent which the scheduler drops, as it does when it loses what work needs."""
+ATTEMPTS: Final = 5
+"""Times that work is sent whose worker dies, or which the scheduler drops."""
 RETRIES: Final = 2
 """Times that a task is tried again after an exception, such as one of a storage."""
 SMALL_BYTES: Final = 2**16
@@ -36,62 +34,86 @@ SENT_BYTES: Final = 2**25
 """Bytes of an array that travel in one task."""
 
 
+def there(cluster: Cluster) -> dict[str, int]:
+    """The workers that are there, with their threads; if none is, one is waited for.
+
+    Raises:
+        ClusterError: If none comes.
+    """
+    watcher = Watcher(cluster)
+    while not (now := cluster.now()):
+        watcher.look()
+        time.sleep(LOOK_SECONDS)
+    return now
+
+
 class DroppedError(ClusterError):
-    """The scheduler, which is there, does not do some work any more."""
+    """Some work has to be sent again: its worker has died, or the scheduler has dropped it."""
 
 
 @final
 @dataclass(slots=True)
 class Watcher:
-    """What is known of the tasks under way, to tell when they come to nothing.
+    """What is known of the workers, to tell when the work comes to nothing.
+
+    How long a task takes says nothing: it may read for an hour. But a worker that lives tells the
+    scheduler so twice a second, and one that is out of memory says that it has paused.
 
     Fields:
         cluster: The cluster.
-        since: When a task ended last.
-        longest: The longest time between two tasks that ended.
         fewer: Since when there are fewer workers than at the start; None if there are not.
+        paused: Since when all workers have paused; None if one works.
+        heard: What each worker said last, and when that was heard.
     """
 
     cluster: Cluster
-    since: float = field(default_factory=time.monotonic)
-    longest: float = 0.0
     fewer: float | None = None
+    paused: float | None = None
+    heard: dict[str, tuple[Any, float]] = field(default_factory=dict[str, tuple[Any, float]])
 
-    def ended(self) -> None:
-        """Note that a task has ended."""
-        now = time.monotonic()
-        self.longest, self.since = max(self.longest, now - self.since), now
-
-    def look(self) -> None:
-        """Look at the workers.
+    def look(self) -> set[str]:
+        """Look at the workers, and return the addresses of those that are there.
 
         Raises:
-            ClusterError: If nothing was done for too long, or workers are missing for too long.
+            ClusterError: If workers are missing, frozen or all of them paused for too long.
         """
-        there, now = len(self.cluster.now()), time.monotonic()
-        self.fewer = (self.fewer or now) if there < self.cluster.workers else None
-        if self.fewer is not None and (there == 0 or now - self.fewer > LOST_SECONDS):
-            if there == 0 and now - self.fewer < LOST_SECONDS / 2:
-                return
+        workers, now = self.cluster.state(), time.monotonic()
+        for address, worker in workers.items():
+            said = worker.get("last_seen")
+            if address not in self.heard or self.heard[address][0] != said:
+                self.heard[address] = (said, now)
+        frozen = [one for one in workers if now - self.heard[one][1] > FROZEN_SECONDS]
+        if frozen:
             raise ClusterError(
-                f"{self.cluster.workers - there} of {self.cluster.workers} workers are gone, and "
-                f"none came back in {now - self.fewer:.0f} seconds.",
+                f"Nothing was heard of the worker {frozen[0]} for {FROZEN_SECONDS:.0f} seconds.",
+                hint="It is frozen, or its machine is: stop it, and begin again.",
+                code="worker-frozen",
+            )
+        missing = self.cluster.workers - len(workers)
+        self.fewer = (self.fewer or now) if missing > 0 else None
+        if self.fewer is not None and now - self.fewer > LOST_SECONDS:
+            raise ClusterError(
+                f"{missing} of {self.cluster.workers} workers are gone, and did not come back in "
+                f"{LOST_SECONDS:.0f} seconds.",
                 hint="Look at their logs (was their memory enough?), and begin again.",
                 code="workers-lost",
             )
-        allowed = max(STILL_SECONDS, STILL_RATIO * self.longest)
-        if now - self.since > allowed:
+        still = workers and all(one.get("status") == "paused" for one in workers.values())
+        self.paused = (self.paused or now) if still else None
+        if self.paused is not None and now - self.paused > LOST_SECONDS:
             raise ClusterError(
-                f"No task has ended for {allowed:.0f} seconds.",
-                hint="A worker may be frozen or out of memory: restart it, and begin again.",
-                code="workers-still",
+                f"All workers have paused for {LOST_SECONDS:.0f} seconds: their memory is full.",
+                hint="Give them more, or more workers, and begin again.",
+                code="workers-paused",
             )
+        return set(workers)
 
 
 def summed(
     cluster: Cluster,
     parts: Sequence[Any],
     segments: Sequence[Segment],
+    owners: Sequence[str],
     over: Callable[..., T],
     thin: Sequence[Any],
     add: Callable[[T, T], T],
@@ -103,6 +125,7 @@ def summed(
         cluster: The cluster.
         parts: For each segment what its rows are read from: a future, or anything small.
         segments: The segments.
+        owners: The worker of each, which alone works on it, so that no rows ever move.
         over: Function of a part, the edges of its pieces and `thin`.
         thin: What every part needs. Arrays go to a task of their own, from which each worker
             takes them once.
@@ -114,7 +137,6 @@ def summed(
         EckartError: If a part raises one.
     """
     with sending(cluster) as send:
-        owners = _owners(cluster, parts)
         shared = [send.shared(one) for one in thin]
         leaves = [
             send.task(_segment_sum, part, segment.edges, over, add, *shared, at=owner)
@@ -166,7 +188,7 @@ def each(cluster: Cluster, jobs: Iterable[Callable[[], T]]) -> Generator[T, None
 
 
 def _job(job: Callable[[], T]) -> T:
-    with limited_threads(1):
+    with one_thread_each():
         return job()
 
 
@@ -175,29 +197,13 @@ def _segment_sum(
 ) -> T:
     arrays = [one.joined() if isinstance(one, Pieces) else one for one in thin]
     # the same bits whatever the number of threads of a worker
-    with limited_threads(1):
+    with one_thread_each():
         results = (over(part, a, z, *arrays) for a, z in itertools.pairwise(edges))
         return added(results, add)
 
 
 def _added(one: T, other: T, add: Callable[[T, T], T]) -> T:
     return add(one, other)
-
-
-def _owners(cluster: Cluster, parts: Sequence[Any]) -> list[str]:
-    """The worker of each part: that which holds it, or its share of those that are there."""
-    now = cluster.now()
-    owners = spread(len(parts), list(now.items()) or [("", 1)])
-    futures = [part for part in parts if _is_future(part)]
-    if futures:
-        found = cluster.client.who_has(futures)
-        held = [found.get(part.key, ()) if _is_future(part) else () for part in parts]
-        return [next(iter(there), owner) for there, owner in zip(held, owners, strict=True)]
-    return owners
-
-
-def _is_future(one: object) -> bool:
-    return hasattr(one, "key") and hasattr(one, "add_done_callback")
 
 
 @final
@@ -224,10 +230,11 @@ class Sender:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster, self._client = cluster, cluster.client
         self._futures: list[Any] = []
+        self._pinned: set[str] = set()
 
     def task(self, function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
-        """Send a task, to a worker if it is there; if that dies, to another one."""
-        pinned: dict[str, Any] = {"workers": [at], "allow_other_workers": True} if at else {}
+        """Send a task, if a worker is named to that one alone: else Dask would move its rows."""
+        pinned: dict[str, Any] = {"workers": [at]} if at else {}
         name = getattr(function, "__name__", "task").strip("_")
         key = f"eckart-{name}-{uuid4().hex}"
         try:
@@ -238,11 +245,13 @@ class Sender:
             raise lost(error) from error
         self._cluster.tasks += 1
         self._futures.append(future)
+        if at:
+            self._pinned.add(at)
         return future
 
     def computed(self, lazy: Any, *, at: str) -> Any:
         """The result of a lazy object of Dask, on a worker."""
-        future = self._client.compute(lazy, workers=[at], allow_other_workers=True)
+        future = self._client.compute(lazy, workers=[at])
         self._futures.append(future)
         return future
 
@@ -281,11 +290,16 @@ class Sender:
             try:
                 done = distributed.wait(waiting, LOOK_SECONDS, return_when="FIRST_COMPLETED").done
             except TimeoutError:
-                watcher.look()
+                gone = self._pinned - watcher.look()
+                if gone:
+                    raise DroppedError(
+                        f"The worker {min(gone)} has died again and again while it did this work.",
+                        hint="Its memory may be too small: give it more, or more workers.",
+                        code="workers-killed",
+                    ) from None
                 continue
             except distributed.CancelledError:  # some were dropped, which is seen by their status
                 done = {future for future in waiting if future.done()}
-            watcher.ended()
             return done
 
     def release(self, future: Any) -> None:

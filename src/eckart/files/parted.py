@@ -1,8 +1,10 @@
 """Rows of files of which any part can be opened, in any process that sees the same files."""
 
+import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from eckart.arrays import DType
 from eckart.cluster.tree import Segment
@@ -12,6 +14,8 @@ from eckart.files.registry import open_table
 from eckart.matrices import RowReader
 from eckart.matrices.distributed import loaded
 
+Stamps: TypeAlias = tuple[tuple[str, int, int], ...]
+"""Name, size and time of change of each file."""
 NO_PARTS: Final = "Convert it to .npy, .parquet or .zarr, whose rows can be found by their place."
 
 
@@ -28,6 +32,7 @@ class FileRows:
         first, last: The place of the first row, and that behind the last one.
         stamps: Name, size and time of each file, as the client has seen them.
         held: Bytes that a reader keeps.
+        turn: A name of the pass in which they are read.
     """
 
     path: Path
@@ -36,8 +41,9 @@ class FileRows:
     dtype: DType
     first: int
     last: int
-    stamps: tuple[tuple[str, int, int], ...]
+    stamps: Stamps
     held: int
+    turn: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,9 +60,11 @@ class FileRows:
         """Bytes before the first row in its page: not known here."""
         return 0
 
-    def part(self, first: int, last: int) -> "FileRows":
+    def part(self, first: int, last: int, turn: str = "") -> "FileRows":
         """The rows from one place up to another, counted from the first of these."""
-        return replace(self, first=self.first + first, last=self.first + last)
+        return replace(
+            self, first=self.first + first, last=self.first + last, turn=turn or self.turn
+        )
 
     def placed(self, send: Any, segment: Segment, at: str) -> Any:
         """A task that reads a segment into the memory of a worker."""
@@ -68,13 +76,13 @@ class FileRows:
         Raises:
             FormatError: If the files are not those that the client has seen.
         """
-        if not self.path.exists() or stamps_of(self.path) != self.stamps:
+        if not _is_same(self.path, self.stamps, self.turn):
             raise FormatError(
                 f"{self.path} is not the same on every worker, or was changed meanwhile.",
                 hint="Put it where all workers see it by this path, and leave it as it is.",
                 code="file-differs",
             )
-        at = open_table(self.path, self.selection).source.at
+        at = _table(self.path, self.selection, self.stamps).source.at
         assert at is not None  # the client has seen it
         return at(self.first)
 
@@ -109,7 +117,32 @@ def open_parts(path: Path, selection: Selection | None = None) -> tuple[Table, F
     )
 
 
-def stamps_of(path: Path) -> tuple[tuple[str, int, int], ...]:
+CHECKED_SECONDS: Final = 1.0
+"""Seconds for which files that were checked count as the same within a pass: a folder may have
+very many."""
+_checked: dict[Path, tuple[Stamps, str, float]] = {}
+
+
+def _is_same(path: Path, stamps: Stamps, turn: str) -> bool:
+    """Whether files are those that the client has seen, in a pass of this name."""
+    known, when, before = _checked.get(path, ((), "", 0.0))
+    is_late = time.monotonic() - before > CHECKED_SECONDS
+    if (known, when) == (stamps, turn) and not is_late:
+        return True
+    if not path.exists() or stamps_of(path) != stamps:
+        return False
+    _checked[path] = (stamps, turn, time.monotonic())
+    return True
+
+
+@lru_cache(maxsize=4)
+def _table(path: Path, selection: Selection, stamps: Stamps) -> Table:
+    """The table of a path, opened once by a process for files of these stamps."""
+    del stamps  # other ones are another table
+    return open_table(path, selection)
+
+
+def stamps_of(path: Path) -> Stamps:
     """Name, size and time of change of a file, or of all files of a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = ((file, file.stat()) for file in files if file.is_file())

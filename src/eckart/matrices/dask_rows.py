@@ -77,8 +77,9 @@ class DaskRows:
         """Whether chunks are results of tasks already, which another process cannot compute."""
         return any(hasattr(one, "add_done_callback") for one in dict(self.array.dask).values())
 
-    def part(self, first: int, last: int) -> "DaskRows":
-        """The rows from one place up to another."""
+    def part(self, first: int, last: int, turn: str = "") -> "DaskRows":
+        """The rows from one place up to another; an array does not change between two passes."""
+        del turn
         return DaskRows(self.array[first:last])
 
     def placed(self, send: Any, segment: Segment, at: str) -> Any:

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, TypeVar, final
+from uuid import uuid4
 
 import numpy as np
 
 from eckart.arrays import Array, DType
 from eckart.backends import HOST
 from eckart.cluster.connection import Cluster
-from eckart.cluster.tree import Segment, cut
-from eckart.cluster.work import ATTEMPTS, DroppedError, sending, summed
+from eckart.cluster.tree import Segment, cut, spread
+from eckart.cluster.work import ATTEMPTS, DroppedError, Sender, sending, summed, there
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_shape
@@ -42,8 +43,8 @@ class PartedRows(Protocol):
         """Dtype of the rows as they are read, float32 or float64."""
         ...
 
-    def part(self, first: int, last: int) -> RowSource:
-        """The rows from one place up to another."""
+    def part(self, first: int, last: int, turn: str = "") -> RowSource:
+        """The rows from one place up to another, in a pass of some name."""
         ...
 
     def placed(self, send: Any, segment: Segment, at: str) -> Any:
@@ -86,8 +87,8 @@ class Distributed(Products):
         self.passes, self.memory = 0, CLIENT_MEMORY
         self.segments = cut(height, self.nbytes, sum(cluster.threads.values()))
         self.rereads = not (cluster.holds(self.nbytes) if held is None else held)
-        self._parts: list[Any] | None = None
-        self._sender = sending(cluster)
+        self._held: dict[int, tuple[Any, str]] = {}
+        self._sender = Sender(cluster)
 
     @property
     def itemsize(self) -> int:
@@ -115,11 +116,12 @@ class Distributed(Products):
         self.passes += 1
         for attempt in range(ATTEMPTS):
             try:
-                parts = self._opened()
+                parts, owners = self._opened(f"{uuid4().hex}")
                 pass_ = _Over(over)
-                return summed(self.cluster, parts, self.segments, pass_, thin, add, self.report)
-            except DroppedError:
-                self.close()  # the rows may be lost too, and are read again
+                return summed(
+                    self.cluster, parts, self.segments, owners, pass_, thin, add, self.report
+                )
+            except DroppedError:  # a worker has died, and its rows are read again by another one
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("a pass ends or raises")
@@ -176,25 +178,26 @@ class Distributed(Products):
 
     def close(self) -> None:
         """Release the rows that the workers hold."""
-        if self._parts is not None:
-            self._sender.__exit__(None, None, None)
-            self._sender, self._parts = sending(self.cluster), None
+        self._sender.clear()
+        self._held.clear()
 
-    def _opened(self) -> list[Any]:
-        if self._parts is None:
-            if self.rereads:
-                return [
-                    _Source(self.rows.part(one.first, one.last), one.first) for one in self.segments
-                ]
-            from eckart.cluster.tree import spread
-
-            send = self._sender.__enter__()
-            owners = spread(len(self.segments), list(self.cluster.now().items()))
-            self._parts = [
-                self.rows.placed(send, segment, owner)
-                for segment, owner in zip(self.segments, owners, strict=True)
+    def _opened(self, turn: str) -> tuple[list[Any], list[str]]:
+        """What the rows of each segment are read from, and the worker that does it."""
+        now = there(self.cluster)
+        owners = spread(len(self.segments), list(now.items()))
+        if self.rereads:
+            parts = [
+                _Source(self.rows.part(one.first, one.last, turn), one.first)
+                for one in self.segments
             ]
-        return self._parts
+            return parts, owners
+        for place, segment in enumerate(self.segments):
+            known, at = self._held.get(place, (None, ""))
+            if known is None or at not in now or known.status in ("cancelled", "lost", "error"):
+                owner = owners[place]
+                self._held[place] = (self.rows.placed(self._sender, segment, owner), owner)
+        held = [self._held[place] for place in range(len(self.segments))]
+        return [part for part, _ in held], [at for _, at in held]
 
     def _refuse(self, what: str) -> NoReturn:
         raise MatrixError(
