@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-finetune bench-recommend bench-fuzz bench-kills build clean
+.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-finetune bench-recommend bench-fuzz bench-kills bench-cluster build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -95,6 +95,10 @@ bench-finetune: .venv/torch ## Measure fine-tuning beside PEFT, some hours: INPU
 
 bench-kills: .venv/torch ## Kill every command that writes 40 times at random moments: KILLS=40
 	@$(ONE_THREAD) PYTHONPATH=tests $(BIN)/python -P benchmarks/kills.py --kills $(or $(KILLS),40)
+
+bench-cluster: .venv/torch ## Measure a Dask cluster beside Dask's own SVD, and kill its workers: KILLS=20
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/cluster.py
+	@PYTHONPATH=tests $(BIN)/python -P -W ignore benchmarks/cluster_kills.py --kills $(or $(KILLS),20)
 
 bench-models: .venv/torch ## Try every model type of transformers and write docs/models.md
 	@$(BIN)/python -W ignore benchmarks/architectures.py --write

@@ -15,6 +15,7 @@ from eckart.cluster.work import ATTEMPTS, DroppedError, Sender, sending, summed,
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_shape
+from eckart.matrices.moments import tall_rows
 from eckart.matrices.protocol import Matrix, Products, plus
 from eckart.matrices.streamed import RowSource, Streamed
 from eckart.progress import Report, silent
@@ -269,7 +270,8 @@ def _below(one: Array, other: Array) -> Array:
 
 def _gram_times(W: Matrix, X: Array) -> Array:
     total = np.zeros((X.shape[1], W.shape[1]))
-    for block in W.row_blocks():
+    # tall blocks, since their sum in float64 takes as long as products with a few rows
+    for block in W.row_blocks(tall_rows(W.shape[1])):
         total += (block @ X).T @ block
     return total
 
