@@ -1,6 +1,7 @@
 """Workers that die at any moment: the same answer, to the bit, and nothing left behind."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,3 +150,35 @@ def test_a_task_may_take_longer_than_anything_is_waited_for(two, monkeypatch, ta
 def slow(W):
     time.sleep(0.3)
     return 1
+
+
+def test_after_ctrl_c_the_cluster_is_free(two, wide):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        eckart.factorize(wide[0], 10, cluster=two, on_step=stop)
+    assert keys(two) == 0
+    assert not any(two.processing().values())
+
+
+def test_what_the_data_lacks_is_tried_once(two, tmp_path):
+    from eckart.cluster import connected
+    from eckart.files import open_parts
+    from eckart.matrices.distributed import Distributed
+
+    np.save(tmp_path / "W.npy", planted(64, 3))
+    with connected(two) as cluster:
+        W = Distributed(open_parts(tmp_path / "W.npy")[1], cluster)
+        with pytest.raises(eckart.MatrixError) as failed:
+            W.summed(refused, str(tmp_path / "tries"))
+        W.close()
+    # of all parts the first is told, as one machine does
+    assert failed.value.message == "Row 0."
+    assert (tmp_path / "tries0").read_text() == "1"
+
+
+def refused(W, path):
+    with Path(f"{path}{W.first_row}").open("a") as file:
+        file.write("1")
+    raise eckart.MatrixError(f"Row {W.first_row}.", hint="-", code="-")

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
+from platform import node
 from typing import Any, Final, TypeVar, final
 
 from eckart.errors import ArgumentError, ClusterError, MissingExtra
@@ -34,7 +35,7 @@ class Cluster:
     Fields:
         client: The client of `distributed`.
         threads: Number of threads of each worker, by address, as they were at the start.
-        memory: Bytes that all workers together may take; 0 if none has a limit.
+        memory: Bytes that all workers together may take; 0 if that is not known.
         tasks: Number of tasks that were sent.
         moved_before: Bytes that the workers had sent before, by their counters.
         memory_before: Bytes of memory of each worker before.
@@ -105,7 +106,7 @@ class Cluster:
 
     def holds(self, nbytes: int) -> bool:
         """Whether the workers may hold so many bytes of rows in their memory."""
-        return self.memory == 0 or nbytes <= SHARE_HELD * self.memory
+        return nbytes <= SHARE_HELD * self.memory
 
 
 @contextmanager
@@ -174,10 +175,17 @@ def _opened(distributed: Any, cluster: str) -> Generator[Any, None, None]:
             "distributed.scheduler.allowed-failures": FAILURES,
             "distributed.worker.daemon": True,
         }
-        with dask.config.set(limits):
-            own = distributed.LocalCluster(
-                n_workers=thread_count(), threads_per_worker=1, dashboard_address=None
-            )
+        try:
+            with dask.config.set(limits):
+                own = distributed.LocalCluster(
+                    n_workers=thread_count(), threads_per_worker=1, dashboard_address=None
+                )
+        except Exception as error:  # of whatever hinders a process to start
+            raise ClusterError(
+                "The processes of a cluster on this machine do not start.",
+                hint='In a script, what begins them stands below `if __name__ == "__main__":`.',
+                code="no-workers",
+            ) from error
     try:
         try:
             client = distributed.Client(own or cluster, timeout=CONNECT_SECONDS)
@@ -213,7 +221,11 @@ def _looked_at(client: Any) -> Cluster:
         _compare(client, package)
     found = Cluster(client=client, threads=threads, memory=0)
     limits = [int(worker.get("memory_limit") or 0) for worker in found.state().values()]
-    found.memory = sum(limits) if all(limits) else 0
+    if all(limits):
+        found.memory = sum(limits)
+    else:  # without limits, workers of one machine share its memory
+        machines = answered(lambda: client.run(_machine, on_error="return"), CONNECT_SECONDS, "-")
+        found.memory = sum(size for _, size in {m for m in machines.values() if type(m) is tuple})
     found.moved_before = found.moved()
     before = answered(lambda: client.run(_begin_peak, on_error="return"), CONNECT_SECONDS, "-")
     found.memory_before = {key: one for key, one in before.items() if isinstance(one, int)}
@@ -257,9 +269,14 @@ def _peak() -> int:
     return _memory_of("VmHWM:")
 
 
-def _memory_of(key: str) -> int:
+def _machine() -> tuple[str, int]:
+    """The name of this machine, and its bytes of memory."""
+    return node(), _memory_of("MemTotal:", Path("/proc/meminfo"))
+
+
+def _memory_of(key: str, source: Path = STATUS) -> int:
     with suppress(OSError):
-        for line in STATUS.read_text().splitlines():
+        for line in source.read_text().splitlines():
             if line.startswith(key):
                 return 1024 * int(line.split()[1])
     return 0

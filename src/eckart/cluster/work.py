@@ -187,23 +187,40 @@ def each(cluster: Cluster, jobs: Iterable[Callable[[], T]]) -> Generator[T, None
                 yield result
 
 
-def _job(job: Callable[[], T]) -> T:
+@final
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An error in the data or the arguments in place of a result: to try again would not help."""
+
+    error: EckartError
+
+
+def _job(job: Callable[[], T]) -> T | _Refused:
     with one_thread_each():
-        return job()
+        try:
+            return job()
+        except EckartError as error:
+            return _Refused(error)
 
 
 def _segment_sum(
     part: Any, edges: Sequence[int], over: Callable[..., T], add: Callable[[T, T], T], *thin: Any
-) -> T:
+) -> T | _Refused:
     arrays = [one.joined() if isinstance(one, Pieces) else one for one in thin]
     # the same bits whatever the number of threads of a worker
     with one_thread_each():
         results = (over(part, a, z, *arrays) for a, z in itertools.pairwise(edges))
-        return added(results, add)
+        try:
+            return added(results, add)
+        except EckartError as error:
+            return _Refused(error)
 
 
-def _added(one: T, other: T, add: Callable[[T, T], T]) -> T:
-    return add(one, other)
+def _added(one: T | _Refused, other: T | _Refused, add: Callable[[T, T], T]) -> T | _Refused:
+    # the first in the order of the rows is told
+    if isinstance(one, _Refused):
+        return one
+    return other if isinstance(other, _Refused) else add(one, other)
 
 
 @final
@@ -311,11 +328,12 @@ class Sender:
         """The result of a task."""
         self.wait([future])
         try:
-            return self._client.gather(future)
-        except EckartError:
-            raise
+            found = self._client.gather(future)
         except Exception as error:
             raise lost(error) from error
+        if isinstance(found, _Refused):
+            raise found.error
+        return found
 
     def _check(self, future: Any) -> None:
         if future.status == "finished":

@@ -145,7 +145,7 @@ def factor_on_cluster(
         searched = isinstance(rule, GrowingRule)
         wanted = RANK_GUESS if searched else rule.choose(W.shape, W.dtype, None)
         plan = plan_of(W, wanted)
-        with watch("Factoring", None) as report:
+        with watch(f"Factoring {found.link}".rstrip(), None) as report:
             answer = components(
                 prepared(W, wanted, seed, solver),
                 rank if searched else wanted,

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -138,14 +139,16 @@ class _Job:
         self.path, self.selection, self.command = path, selection, command
         self.missing = 0
 
-    def open(self, selection: Selection, cluster: Cluster | None = None) -> Matrix:
-        """Open the table, on a cluster if one is given."""
-        if cluster is None:
-            self.table, self.W = open_matrix(self.path, selection)
-        else:
-            self.table, rows = open_parts(self.path, selection)
-            self.W = Distributed(rows, cluster)
+    def open(self, selection: Selection) -> Matrix:
+        """Open the table."""
+        self.table, self.W = open_matrix(self.path, selection)
         return self.W
+
+    def open_parts(self, cluster: Cluster) -> Distributed:
+        """Open the table on a cluster."""
+        self.table, rows = open_parts(self.path, self.selection)
+        self.W = found = Distributed(rows, cluster)
+        return found
 
     def blocks(self, *, counted: bool) -> Iterator[Any]:
         """Yield the rows in blocks; missing entries are counted if they are not known yet."""
@@ -260,13 +263,21 @@ def reduce_file(
         # the outputs must differ from one another too
         is_folder = cluster is not None and place == 0
         check_output(file, force=force, inputs=[path, *outputs[:place]], is_folder=is_folder)
-    with nullcontext() if cluster is None else connected(cluster) as there:
-        return _reduced(job, there, outputs, files, suffix, force=force, watch=watch, **choice)
+    if cluster is None:
+        job.open(selection)
+        return _reduced(job, outputs, files, suffix, force=force, watch=watch, **choice)
+    with connected(cluster) as there, closing(job.open_parts(there)):
+        watching = partial(_linked, watch, there.link)
+        return _reduced(job, outputs, files, suffix, force=force, watch=watching, **choice)
+
+
+def _linked(watch: Watch, link: str, what: str, total: int | None) -> Any:
+    """Watch with the address of the dashboard of a cluster beside what is done."""
+    return watch(f"{what} {link}".rstrip(), total)
 
 
 def _reduced(
     job: "_Job",
-    cluster: Cluster | None,
     outputs: tuple[Path, ...],
     files: dict[str, Path],
     suffix: str,
@@ -276,7 +287,7 @@ def _reduced(
     **choice: Any,
 ) -> Reduced:
     """Do the work of `reduce_file` once the paths were checked."""
-    W, path = job.open(job.selection, cluster), job.path
+    W, path = job.W, job.path
     with watch("Reducing", None) as report:
         reduction, found = fit_pca(W, names=job.table.names, on_step=each_step(report), **choice)
     with whole_files(outputs, force=force) as (scores, loadings, model):
