@@ -13,6 +13,7 @@ from eckart.files.scores import score_writer
 from eckart.files.zarr_arrays import begin_array, write_rows
 from eckart.matrices import Matrix
 from eckart.matrices.distributed import Distributed
+from eckart.progress import Watch
 from eckart.reduce.reduction import Reduction
 from eckart.reduce.table import ScoreSample
 
@@ -47,6 +48,11 @@ def plan_reduction(path: Path, selection: Selection, cluster: Any, rank: int | N
     _, rows = open_parts(path, selection)
     with connected(cluster) as found, closing(Distributed(rows, found)) as W:
         return plan_of(W, rank)
+
+
+def linked(watch: Watch, link: str, what: str, total: int | None) -> Any:
+    """Watch with the address of the dashboard of a cluster beside what is done."""
+    return watch(f"{what} {link}".rstrip(), total)
 
 
 def write_scores(W: Distributed, place: Path, reduction: Reduction) -> ScoreSample:

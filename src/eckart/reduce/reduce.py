@@ -32,7 +32,7 @@ from eckart.matrices.distributed import Distributed
 from eckart.progress import Watch, each_step, unwatched
 from eckart.reduce import Document
 from eckart.reduce.fit import fit_pca, update
-from eckart.reduce.parted_scores import check_parted_output, write_scores
+from eckart.reduce.parted_scores import check_parted_output, linked, write_scores
 from eckart.reduce.reduction import Reduction, check_model_path, read_reduction
 from eckart.reduce.table import (
     ScoreSample,
@@ -267,13 +267,8 @@ def reduce_file(
         job.open(selection)
         return _reduced(job, outputs, files, suffix, force=force, watch=watch, **choice)
     with connected(cluster) as there, closing(job.open_parts(there)):
-        watching = partial(_linked, watch, there.link)
+        watching = partial(linked, watch, there.link)
         return _reduced(job, outputs, files, suffix, force=force, watch=watching, **choice)
-
-
-def _linked(watch: Watch, link: str, what: str, total: int | None) -> Any:
-    """Watch with the address of the dashboard of a cluster beside what is done."""
-    return watch(f"{what} {link}".rstrip(), total)
 
 
 def _reduced(
