@@ -24,7 +24,7 @@ def tall(tmp_path_factory):
 @pytest.fixture(scope="session")
 def wide(tmp_path_factory):
     """A file of so many columns that a space is built, and its array."""
-    W = planted(600, 2300, dtype=np.float32)
+    W = planted(400, 2100, dtype=np.float32)
     path = tmp_path_factory.mktemp("wide") / "W.npy"
     np.save(path, W)
     return path, W

@@ -15,11 +15,11 @@ CHOICES = ({"rank": 4}, {"tolerance": 0.5}, {"budget": "60kB"}, {"rank": "noise"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A base and its fine-tune of two dozen layers."""
+    """A base and its fine-tune of ten layers."""
     folder = tmp_path_factory.mktemp("models")
     generator = np.random.default_rng(0)
     base, tuned = {}, {}
-    for number in range(24):
+    for number in range(10):
         rows, columns = 256 + 8 * number, 384
         W = generator.standard_normal((rows, columns)).astype(np.float32)
         change = generator.standard_normal((rows, 6)) @ generator.standard_normal((6, columns))
@@ -51,10 +51,9 @@ def test_an_adapter_has_the_bytes_of_one_machine(two, models, tmp_path, choice):
 
 def test_a_worker_may_die(models, tmp_path):
     with workers(4) as client:
+        began = time.monotonic()
         eckart.extract_adapter(*models, tmp_path / "out", rank=4, cluster=client)
         expected = weights(tmp_path / "out")
-        began = time.monotonic()
-        eckart.extract_adapter(*models, tmp_path / "out", rank=4, cluster=client, force=True)
         whole = time.monotonic() - began
         for share in (0.1, 0.4, 0.7):
             killer = Killer(client, share * whole)
@@ -72,7 +71,7 @@ def test_a_job_whose_cluster_is_lost_goes_on(models, tmp_path):
 
         def stop(name, entries):
             done.append(name)
-            if len(done) == 10:
+            if len(done) == 5:
                 client.cluster.close(timeout=5)
 
         with pytest.raises(eckart.ClusterError):

@@ -28,11 +28,11 @@ def reduced(path, client, out):
 @pytest.mark.parametrize("job", [factored, reduced])
 def test_any_worker_may_die_at_any_moment(job, tmp_path):
     path, out = tmp_path / "W.npy", tmp_path / "S.zarr"
-    np.save(path, planted(2500, 2300, dtype=np.float32))
+    np.save(path, planted(1500, 2100, dtype=np.float32))
     with workers(4) as client:
-        expected = job(path, client, out)
+        job(path, client, out)  # libraries are loaded
         began = time.monotonic()
-        assert job(path, client, out) == expected
+        expected = job(path, client, out)
         whole = time.monotonic() - began
         for share in MOMENTS:
             killer = Killer(client, share * whole)
@@ -47,7 +47,7 @@ def test_of_no_worker_it_is_told_in_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(work, "LOST_SECONDS", 2.0)
     monkeypatch.setattr(connection, "WORKERS_SECONDS", 1.0)
-    np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
+    np.save(tmp_path / "W.npy", planted(1000, 2100, dtype=np.float32))
     with workers(1) as client:
         client.cluster.scale(0)
         for _ in range(100):
@@ -69,7 +69,7 @@ def test_of_no_worker_it_is_told_in_time(tmp_path, monkeypatch):
 
 
 def test_of_a_scheduler_that_is_gone_it_is_told(tmp_path, monkeypatch):
-    np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
+    np.save(tmp_path / "W.npy", planted(1000, 2100, dtype=np.float32))
     with workers(1) as client:
 
         def stop(_):
@@ -87,7 +87,7 @@ def test_a_frozen_worker_is_told_of(tmp_path, monkeypatch):
     from eckart.cluster import work
 
     monkeypatch.setattr(work, "FROZEN_SECONDS", 4.0)
-    np.save(tmp_path / "W.npy", planted(2500, 2300, dtype=np.float32))
+    np.save(tmp_path / "W.npy", planted(1000, 2100, dtype=np.float32))
     with workers(1) as client:
         (pid,) = client.run(os.getpid).values()
 
@@ -109,7 +109,7 @@ def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
     from eckart.files import open_parts
     from eckart.matrices.distributed import Distributed
 
-    X = np.ones((2300, 3), np.float32)
+    X = np.ones((2100, 3), np.float32)
     with connected(two) as cluster:
         W = Distributed(open_parts(wide[0])[1], cluster, held=held)
         expected = W.gram_times(X)

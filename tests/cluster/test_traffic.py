@@ -37,16 +37,15 @@ def spent(client, rows, held=None):
 @pytest.mark.parametrize("columns", [200, 2300])
 def test_bytes_are_those_of_the_plan_for_any_number_of_rows(two, tmp_path, columns):
     moved = set()
-    for rows in (300, 600, 1200, 2400):
+    for rows, held in ((300, True), (600, False), (1200, True), (2400, False)):
         np.save(tmp_path / "W.npy", planted(rows, columns, dtype=np.float32))
-        for held in (True, False):
-            plan, done = spent(two, open_parts(tmp_path / "W.npy")[1], held)
-            assert 0.8 <= done.moved_bytes / plan.moved_bytes <= 1.25
-            assert abs(done.tasks / plan.tasks - 1) <= 0.25
-            width = columns if columns <= 2048 else 2 * RANK + 8 + 32
-            # 4 bytes of X and 8 of a sum, for each worker, column and pass
-            assert done.moved_bytes <= 1.01 * 12 * 2 * columns * width * done.passes
-            moved.add((done.passes, done.moved_bytes))
+        plan, done = spent(two, open_parts(tmp_path / "W.npy")[1], held)
+        assert 0.8 <= done.moved_bytes / plan.moved_bytes <= 1.25
+        assert abs(done.tasks / plan.tasks - 1) <= 0.25
+        width = columns if columns <= 2048 else 2 * RANK + 8 + 32
+        # 4 bytes of X and 8 of a sum, for each worker, column and pass
+        assert done.moved_bytes <= 1.01 * 12 * 2 * columns * width * done.passes
+        moved.add((done.passes, done.moved_bytes))
     for passes in {one for one, _ in moved}:
         found = [nbytes for one, nbytes in moved if one == passes]
         # edges of a sketch fall into other pieces
@@ -60,7 +59,7 @@ def test_four_workers_move_as_much_as_planned(tmp_path):
     assert 0.8 <= done.moved_bytes / plan.moved_bytes <= 1.25
 
 
-@pytest.mark.parametrize("chunks", [10, 1000])
+@pytest.mark.parametrize("chunks", [10, 300])
 def test_tasks_do_not_depend_on_the_chunks(two, chunks):
     import dask.array as da
 
@@ -72,8 +71,7 @@ def test_tasks_do_not_depend_on_the_chunks(two, chunks):
         assert done.tasks <= 8 * 2 * done.passes + 4
 
 
-@pytest.mark.parametrize("held", [True, False])
-@pytest.mark.parametrize(("rows", "columns"), [(30_000, 1000), (12_000, 2300)])
+@pytest.mark.parametrize(("rows", "columns", "held"), [(30_000, 1000, True), (12_000, 2300, False)])
 def test_the_memory_of_a_worker_is_that_of_the_plan(tmp_path, rows, columns, held):
     W = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
     np.save(tmp_path / "W.npy", W)

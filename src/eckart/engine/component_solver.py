@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, rounding
 from eckart.engine.loop import LoopResult
-from eckart.matrices import Matrix, Sparse, Standardised, is_streamed
+from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
+from eckart.matrices.distributed import Distributed
 from eckart.matrices.moments import tall_rows
 from eckart.matrices.protocol import summed
 from eckart.matrices.sketches import gaussian_probes
@@ -59,12 +60,11 @@ def component_solver(
     `searched` tells that the rank is a guess, and a rule is to find it.
     """
     rows, columns = W.shape
-    if isinstance(W, Standardised) and is_streamed(W):
+    if isinstance(W, Standardised) and isinstance(W.source, Streamed | Distributed):
         # WᵀW came with the pass for the means, so that nothing is left to read
         if W.moments.gram is not None:
             return GramSVD()
-        source: Any = W.source
-        memory = int(SPACE_MEMORY_SHARE * source.memory)
+        memory = int(SPACE_MEMORY_SHARE * W.source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
     if rows * columns * min(W.shape) <= EXACT_OPERATIONS:
         return ExactSVD()

@@ -9,12 +9,12 @@ from eckart.matrices.protocol import (
     Matrix,
     Products,
     add_each,
-    is_streamed,
     summed,
     summed_grams,
 )
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.standardised import Standardised
+from eckart.matrices.streamed import Streamed
 
 
 def gram(W: Matrix) -> Array:
@@ -41,7 +41,7 @@ def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
     if isinstance(W, Products) and W.is_in_parts:
         total, _, inner = W.summed(_plain_sums, X, count, add=add_each)
         return total.T.astype(W.dtype), inner
-    if is_streamed(W):
+    if isinstance(W, Streamed):
         product = W.gram_times(X)
         # W·X₁ would take a second reading of the rows
         inner = W.namespace.gram(X[:, :count], product[:, :count])

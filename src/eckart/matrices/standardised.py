@@ -13,7 +13,7 @@ from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.derived import check_entries, out_of_range
-from eckart.matrices.distributed import GRAM_COLUMNS
+from eckart.matrices.distributed import GRAM_COLUMNS, Distributed
 from eckart.matrices.moments import (
     FAR_RATIO,
     Moments,
@@ -27,7 +27,6 @@ from eckart.matrices.protocol import (
     Matrix,
     View,
     add_each,
-    is_streamed,
     summed,
     summed_grams,
     transposed_by_blocks,
@@ -331,11 +330,10 @@ def measured(
     whole: bool = True,
 ) -> Standardised:
     """Do the work of `standardised` without the check that the entries are finite."""
-    if is_streamed(matrix):
-        rows: Any = matrix
-        wide = matrix.shape[1] > min(GRAM_COLUMNS, rows.most_columns)
+    if isinstance(matrix, Streamed | Distributed):
+        wide = matrix.shape[1] > min(GRAM_COLUMNS, matrix.most_columns)
         beside = _compression(matrix, width, seed, scale=scale) if wide or not whole else None
-        found = streamed_moments(rows, beside, width, centre=centre, scale=scale)
+        found = streamed_moments(matrix, beside, width, centre=centre, scale=scale)
         if beside is None and found.gram is None and 0 < found.energy < math.inf:
             # squares leave the range of the dtype, so that blocks are rescaled to near 1 first
             exponent = -int(np.frexp(math.sqrt(found.energy))[1])
