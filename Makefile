@@ -98,7 +98,7 @@ bench-kills: .venv/torch ## Kill every command that writes 40 times at random mo
 
 bench-cluster: .venv/torch ## Measure a Dask cluster beside Dask's own SVD, and kill its workers: KILLS=20
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/cluster.py
-	@PYTHONPATH=tests $(BIN)/python -P -W ignore benchmarks/cluster_kills.py --kills $(or $(KILLS),20)
+	@PYTHONPATH=tests $(BIN)/python -W ignore benchmarks/cluster_kills.py --kills $(or $(KILLS),20)
 
 bench-models: .venv/torch ## Try every model type of transformers and write docs/models.md
 	@$(BIN)/python -W ignore benchmarks/architectures.py --write
