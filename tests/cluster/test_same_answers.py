@@ -114,6 +114,14 @@ def test_a_rank_by_tolerance_or_bytes_is_that_of_one_machine(two, tall):
         assert run.factors.rank == eckart.factorize(W, **choice).factors.rank, choice
 
 
+def test_a_rank_above_the_noise_is_that_of_one_machine(two, tmp_path):
+    for seed, (rows, columns) in enumerate([(500, 60), (1, 60), (40, 300), (400, 50)]):
+        W = planted(rows, columns, rank=45, seed=seed)  # noise above it, or hardly any
+        np.save(tmp_path / "W.npy", W)
+        run = eckart.factorize(tmp_path / "W.npy", "auto", cluster=two)
+        assert run.factors.rank == eckart.factorize(W, "auto").factors.rank
+
+
 def test_factors_that_the_workers_write_are_read_back(run, two, wide, tmp_path):
     path, W = wide
     out = tmp_path / "F.zarr"

@@ -57,9 +57,9 @@ class GramSVD(DirectSolver):
         values, G = _leading(M, None if problem.rule else rank)
         values, G = _deflate(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
-            rest = float(np.trace(M) - values.sum()) if len(values) < W.shape[1] else 0.0
-            found = problem.rule.enough(W.shape, W.dtype, values, max(0.0, rest))
-            rank = found or len(values)
+            # all values are known, so the rule chooses as it does from a decomposition of W
+            every = np.sqrt(np.maximum(values[: min(W.shape)], 0.0))
+            rank = problem.rule.choose(W.shape, W.dtype, every)
         kept = np.maximum(values[:rank], 0.0)
         missing = rank - len(kept)
         A = np.pad(G[:, :rank].T, ((0, missing), (0, 0)))
