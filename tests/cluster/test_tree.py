@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eckart.cluster.tree import PIECES, added, cut, pairs, spread
+from eckart.cluster.work import aligned
+from eckart.factors import Factors
 
 
 @given(rows=st.integers(1, 10_000), nbytes=st.integers(0, 2**40), threads=st.integers(1, 300))
@@ -54,3 +56,22 @@ def test_neighbours_are_together_and_threads_count(count):
     owners = spread(count, [("a", 1), ("b", 3)])
     assert owners == sorted(owners)
     assert abs(owners.count("b") - 0.75 * count) <= 1
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("wrapped", [lambda X: X, lambda X: (X, 0), lambda X: Factors(X, X.T)])
+def test_products_with_what_arrived_do_not_depend_on_where_it_lies(order, wrapped):
+    X = np.asarray(np.random.default_rng(0).standard_normal((501, 7)), np.float32, order=order)
+    row = np.random.default_rng(1).standard_normal((1, 501)).astype(np.float32)
+
+    def product(value):
+        found = aligned(value)
+        return row @ (found[0] if isinstance(found, tuple) else getattr(found, "B", found))
+
+    for start in range(1, 9):  # bytes after a multiple of 64
+        room = np.empty(X.nbytes + 64 + start, np.uint8)
+        begin = -room.ctypes.data % 64 + start
+        there = room[begin : begin + X.nbytes].view(X.dtype).reshape(X.shape, order=order)
+        there[...] = X
+        assert there.flags.aligned == (start % 4 == 0)
+        assert product(wrapped(there)).tobytes() == product(wrapped(X)).tobytes()

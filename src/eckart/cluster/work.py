@@ -6,8 +6,10 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, TypeVar, cast, final
 from uuid import uuid4
+
+import numpy as np
 
 from eckart.cluster.connection import Cluster
 from eckart.cluster.tree import Segment, added, pairs
@@ -206,7 +208,7 @@ def _job(job: Callable[[], T]) -> T | _Refused:
 def _segment_sum(
     part: Any, edges: Sequence[int], over: Callable[..., T], add: Callable[[T, T], T], *thin: Any
 ) -> T | _Refused:
-    arrays = [one.joined() if isinstance(one, Pieces) else one for one in thin]
+    arrays = [aligned(one.joined() if isinstance(one, Pieces) else one) for one in thin]
     # the same bits whatever the number of threads of a worker
     with one_thread_each():
         results = (over(part, a, z, *arrays) for a, z in itertools.pairwise(edges))
@@ -214,6 +216,24 @@ def _segment_sum(
             return added(results, add)
         except EckartError as error:
             return _Refused(error)
+
+
+def aligned(value: Any) -> Any:
+    """What arrived from another process, with its arrays where numbers of their size may lie.
+
+    Arrays arrive at any address, and NumPy reads one whose numbers do not lie at multiples of their
+    size from a copy in another order, for which the products of BLAS are rounded otherwise.
+    """
+    if isinstance(value, np.ndarray):
+        return value if value.flags.aligned else value.copy(order="K")
+    if isinstance(value, tuple):
+        return tuple(aligned(one) for one in cast("tuple[Any, ...]", value))
+    if type(value).__module__.startswith("eckart."):
+        for name in (*getattr(value, "__dict__", ()), *getattr(value, "__slots__", ())):
+            one = getattr(value, name)
+            if (moved := aligned(one)) is not one:
+                object.__setattr__(value, name, moved)  # of frozen ones too
+    return value
 
 
 def _added(one: T | _Refused, other: T | _Refused, add: Callable[[T, T], T]) -> T | _Refused:
@@ -235,8 +255,6 @@ class Pieces:
 
     def joined(self) -> Any:
         """The array."""
-        import numpy as np
-
         return np.concatenate(self._pieces)
 
 
@@ -333,7 +351,7 @@ class Sender:
             raise lost(error) from error
         if isinstance(found, _Refused):
             raise found.error
-        return found
+        return aligned(found)
 
     def _check(self, future: Any) -> None:
         if future.status == "finished":

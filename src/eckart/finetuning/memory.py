@@ -1,5 +1,6 @@
 """Memory of a fine-tune: how much a run takes at most, found from passes over one and two texts."""
 
+import ctypes
 import os
 import weakref
 from collections.abc import Callable, Iterable
@@ -18,8 +19,9 @@ COPIES: Final = 12
 best and the first values, the copy that is saved, and what a step of the optimiser makes."""
 LIBRARIES: Final = 192 * 2**20
 """Bytes of the libraries that are loaded after the run: those that draw the report."""
-WORK: Final = 1 / 8
-"""Share of the bytes of a pass that operations hold inside, where they are not seen."""
+WORK: Final = 1 / 4
+"""Share of the bytes of a pass that operations hold inside, where they are not seen, and that is
+lost in the gaps between tensors."""
 CGROUP: Final = Path("/sys/fs/cgroup")
 """Where Linux keeps what the processes of a container may hold."""
 
@@ -47,6 +49,11 @@ class Memory:
     def most(self) -> int:
         """Bytes of the process at most."""
         return self.held + self.more
+
+    @property
+    def between_passes(self) -> int:
+        """Bytes that the process may hold between two passes; see `give_back`."""
+        return self.most - LIBRARIES // 2
 
     @property
     def more(self) -> int:
@@ -133,6 +140,19 @@ def largest_resident() -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, ValueError, IndexError, StopIteration):
         return 0
+
+
+def give_back(above: float) -> None:
+    """Give what is free in the heap back to the system, if the process holds more than `above`.
+
+    Texts of other lengths leave gaps of other sizes, which grow with the number of steps to more
+    than a pass takes. The allocator of glibc keeps them unless it is told; others are left alone.
+    """
+    if resident() > above and _malloc_trim is not None:
+        _malloc_trim(0)
+
+
+_malloc_trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
 
 def free_memory() -> int | None:

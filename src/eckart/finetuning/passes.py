@@ -21,6 +21,7 @@ from eckart.finetuning.memory import (
 )
 from eckart.finetuning.pairs import Pair
 from eckart.finetuning.settings import Settings
+from eckart.finetuning.starts import gradients
 from eckart.finetuning.training import answers, batch_loss, learnt
 
 ALONE: Final = 1e-4
@@ -67,8 +68,21 @@ def memory_of(
     # no batch has more rows than there are
     batch = min(settings.batch, len(data[0]))
     together = min(rows.together(settings.batch), len(data[1]))
+    def start(count: int) -> None:
+        whitened = settings.start == "whitened"
+        for _ in gradients(
+            model,
+            known,
+            [rows.batch([0] * count)],
+            lambda model, batch: batch_loss(model, rows, batch, None),
+            whitened=whitened,
+        ):
+            pass
+
     with runs(base, rows), torch.random.fork_rng(devices=[]):
         peaks = [peak_of(step, tensors, batch), peak_of(evaluate, tensors, together)]
+        if settings.start in ("gradient", "whitened"):
+            peaks.append(peak_of(start, tensors, batch) + _layer_bytes(known))
     numbers = sum(one.numel() for one in learnt(model).values())
     if settings.budget is not None:
         most = sum(min(len(one.B), one.A.shape[1]) * (len(one.B) + one.A.shape[1]) for one in known)
@@ -79,7 +93,7 @@ def memory_of(
     return Memory(
         held=before,
         learnt=4 * COPIES * numbers,
-        passes=max(peaks) + _start_bytes(known, settings),
+        passes=max(peaks),
         kept=0,
         free=None if free is None else free + resident() - before,
     )
@@ -157,13 +171,7 @@ def check_ends(data: Sequence[Encoded], model: Any) -> None:
                 )
 
 
-def _start_bytes(known: Sequence[Pair], settings: Settings) -> int:
-    """Bytes of the gradients of a start, and of the moments of the inputs of the layers."""
-    if settings.start not in ("gradient", "whitened"):
-        return 0
-    found = sum(4 * pair.B.shape[0] * pair.A.shape[1] for pair in known)
-    largest = max(pair.B.shape[0] * pair.A.shape[1] for pair in known)
-    squares = [pair.A.shape[1] ** 2 for pair in known]
-    moments = 8 * sum(squares) if settings.start == "whitened" else 0
-    # one layer at a time is worked on in float64
-    return found + moments + 8 * 4 * (largest + max(squares))
+def _layer_bytes(known: Sequence[Pair]) -> int:
+    """Bytes that the start of the largest layer is found with, in float64 outside of PyTorch."""
+    shapes = [(pair.B.shape[0], pair.A.shape[1]) for pair in known]
+    return 8 * 4 * (max(rows * columns for rows, columns in shapes) + max(n for _, n in shapes) ** 2)

@@ -15,7 +15,7 @@ from eckart.finetuning.adapter_start import start_from_adapter
 from eckart.finetuning.below import Below, keep_below
 from eckart.finetuning.dataset import Rows, Task
 from eckart.finetuning.encoded import Encoded, encoded
-from eckart.finetuning.memory import Memory
+from eckart.finetuning.memory import Memory, give_back
 from eckart.finetuning.metrics import mean_loss
 from eckart.finetuning.network import (
     Network,
@@ -171,6 +171,7 @@ class Run:
             dropout=self.settings.dropout,
             below=self.below,
             growth=() if self.growth is None else self.growth.marks,
+            memory=self.memory.between_passes,
         )
 
     def optimizer(self, rate: float) -> PairOptimizer:
@@ -286,6 +287,7 @@ class Run:
         places = np.concatenate(self.train.epoch(0, self.settings.batch, self.settings.seed))
         plain = replace(self.train, below=())
         for first in range(0, min(START_ROWS, len(places)), self.settings.batch):
+            give_back(self.memory.between_passes)
             yield plain.batch(places[first : first + self.settings.batch])
 
     def _rate(self, plan: Plan, watch: Watch, time_limit: float | None) -> RateSearch:

@@ -295,9 +295,10 @@ class _Watched:
         if self._whitened:
             # what only fills a text up is no input
             mask = self.mask
-            X = x.flatten(0, -2).double()
+            X = x.flatten(0, -2)
             if mask is not None and mask.shape == x.shape[:-1]:
                 X = X[mask.flatten().bool()]
+            X = X.double()
             square = X.mT @ X
             self._moments = square if self._moments is None else self._moments + square
             self._count += len(X)

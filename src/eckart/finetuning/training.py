@@ -15,6 +15,7 @@ from eckart.errors import MatrixError
 from eckart.finetuning.below import Below, outputs
 from eckart.finetuning.dataset import Places
 from eckart.finetuning.encoded import Encoded
+from eckart.finetuning.memory import give_back
 from eckart.finetuning.metrics import mean_loss
 from eckart.finetuning.pairs import Pair
 from eckart.progress import Report
@@ -38,6 +39,7 @@ class Plan:
         dropout: Whether the dropout of the model is on in a step.
         below: Blocks that are left out of passes over rows for which their outputs are kept.
         growth: Steps after which ranks grow.
+        memory: Bytes that the process may hold between two steps; see `give_back`.
     """
 
     steps: int
@@ -49,6 +51,7 @@ class Plan:
     dropout: bool = True
     below: Below | None = None
     growth: tuple[int, ...] = ()
+    memory: float = math.inf
 
     def share(self, step: int) -> float:
         """The learning rate of a step as a share of the highest: it rises, then falls to 0."""
@@ -227,6 +230,7 @@ def _step(
     rate: float,
 ) -> float:
     """Take a step, and return the loss before it; the error of an endless one names the rate."""
+    give_back(plan.memory)
     drawn = np.random.SeedSequence([plan.seed, 4, state.step]).generate_state(1)
     torch.manual_seed(int(drawn[0]))
     # in evaluation mode nothing is dropped, and gradients are as in the other

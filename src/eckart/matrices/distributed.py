@@ -140,7 +140,8 @@ class Distributed(Products):
             MatrixError: If it has more than 128 MB.
         """
         self.check_gathered(X.shape[1])
-        return self.summed(_times, X.astype(self.dtype, copy=False), add=_below)
+        # in one order, in which a product is rounded in one way
+        return self.summed(_times, np.ascontiguousarray(X, dtype=self.dtype), add=_below)
 
     def check_gathered(self, width: int) -> None:
         """Refuse a product with `width` columns that is too large to come here.
