@@ -35,10 +35,10 @@ help: ## Show this list
 	@$(PIP_INSTALL) '.[dev]'
 	@touch $@ .venv/demo
 
-.venv/torch: .venv/dev
-	@echo "Installing PyTorch and PEFT, the references that some tests compare with ..."
+.venv/torch: .venv/python $(STAMP_SOURCES)
+	@echo "Installing eckart, the tools to work on it, and PyTorch and PEFT, with which tests compare ..."
 	@$(PIP_INSTALL) '.[dev,torch,adapters]'
-	@touch $@
+	@touch $@ .venv/dev .venv/demo
 
 .venv/fuzz: .venv/torch
 	@echo "Installing the fuzzer ..."

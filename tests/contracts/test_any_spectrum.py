@@ -197,7 +197,7 @@ def test_components_foretold_by_a_sample_are_near_the_best_where_others_were_foo
     name, dtype, probe
 ):
     values, rank = market.HARD[name]
-    W = market.with_spectrum(values, 4000, 260).astype(dtype)
+    W = market.with_spectrum(values, 2000, 260).astype(dtype)
     residual = DEFAULT_RESIDUALS[np.dtype(dtype)]
     run = components(
         standardised(W, centre=False), rank, solver=Davidson(residual=residual, probe=probe)

@@ -16,7 +16,7 @@ from eckart.subspaces import FAILURE_PROBABILITY, FailureBudget
 from registries import SOLVERS
 from tolerances import SETTLED, rounding
 
-SEEDS = range(50)
+SEEDS = range(25)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 shapes = pytest.mark.parametrize("shape", market.SHAPES)
 spectra = pytest.mark.parametrize("name", market.SPECTRA)

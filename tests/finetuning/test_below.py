@@ -172,11 +172,13 @@ def test_the_memory_that_was_told_is_kept(more, tmp_path):
     path = base / "tokenizer_config.json"
     path.write_text(path.read_text().replace('"model_max_length": 40', '"model_max_length": 512'))
     rows = save_table(tmp_path / "t.csv", 64).read_text().splitlines()
-    letters = " ".join("abcdefghij"[place % 10] for place in range(200))
+    # texts of many lengths leave gaps of many sizes in the memory of a process
+    letters = ["abcdefghij"[place % 10] for place in range(200)]
+    texts = [" ".join(letters[: 20 + 37 * place % 100]) for place in range(len(rows))]
     (tmp_path / "t.csv").write_text(
-        "\n".join([rows[0], *(f"{letters} {row}" for row in rows[1:])]) + "\n"
+        "\n".join([rows[0], *map("{} {}".format, texts[1:], rows[1:])]) + "\n"
     )
-    settings = {"rank": 2, "epochs": 0.5, "batch": 16, "length": 200, "learning_rate": 1e-3, **more}
+    settings = {"rank": 2, "epochs": 2.0, "batch": 16, "length": 200, "learning_rate": 1e-3, **more}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RUN, str(base), str(tmp_path / "t.csv"),
          str(tmp_path / "a"), json.dumps(settings)],

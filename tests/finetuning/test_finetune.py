@@ -151,8 +151,8 @@ def test_nothing_to_go_on_from_is_told_and_nothing_is_replaced(bases, table, tmp
 
 
 def test_a_run_stopped_in_its_first_steps_keeps_its_rate(bases, table, tmp_path, monkeypatch):
-    monkeypatch.setattr("eckart.finetuning.rates.FEWEST_STEPS", 8)
-    settings = {**QUICK, "learning_rate": None, "epochs": 30.0}
+    monkeypatch.setattr("eckart.finetuning.rates.FEWEST_STEPS", 3)
+    settings = {**QUICK, "learning_rate": None, "epochs": 12.0}
     whole = finetune(bases["bert"], table, tmp_path / "whole", **settings)
     assert whole.search["trials"]
     with stopped(1) as watch, pytest.raises(KeyboardInterrupt):
@@ -382,16 +382,14 @@ def test_what_was_learnt_is_merged_and_verified(kind, bases, table, tmp_path):
 def test_a_search_is_in_the_report_of_a_run_that_was_gone_on_with(
     bases, table, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("eckart.finetuning.rates.FEWEST_STEPS", 8)
-    settings = {**QUICK, "learning_rate": None, "epochs": 30.0}
+    monkeypatch.setattr("eckart.finetuning.rates.FEWEST_STEPS", 3)
+    settings = {**QUICK, "learning_rate": None, "epochs": 12.0}
     with stopped(40) as watch, pytest.raises(KeyboardInterrupt):
         finetune(bases["bert"], table, tmp_path / "a", watch=watch, **settings)
     result = finetune(bases["bert"], table, tmp_path / "a", resume=True, **settings)
     assert len(result.search["trials"]) >= 7
-    assert result.search["good_range"][0] <= result.search["rate"] or result.search["good_range"]
     assert result.spent["rate"] > 0
-    page = (tmp_path / "a" / "report.html").read_text()
-    assert "good from" in page
+    assert "good from" in (tmp_path / "a" / "report.html").read_text()
 
 
 def test_a_class_that_is_held_back_nowhere_is_told(bases, tmp_path):

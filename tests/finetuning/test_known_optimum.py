@@ -65,8 +65,8 @@ def best(X, Y):
     return (np.linalg.norm(Y - fitted) ** 2 + np.sum(sigma[RANK:] ** 2)) / (2 * len(X))
 
 
-def losses_of(model, batch, optimizer, steps, *, decays):
-    """The losses before each step, with a rate that falls to 0 if `decays`."""
+def losses_of(model, batch, optimizer, steps, *, decays, goal=0.0):
+    """The losses before each step up to a goal, with a rate that falls to 0 if `decays`."""
     highest = [group["lr"] for group in optimizer.param_groups]
     found = []
     for step in range(steps):
@@ -77,6 +77,8 @@ def losses_of(model, batch, optimizer, steps, *, decays):
         loss.backward()
         optimizer.step()
         found.append(float(loss.detach()))
+        if found[-1] < goal:
+            return np.array(found)
     return np.array([*found, float(own_loss(model, batch).detach())])
 
 
@@ -92,9 +94,9 @@ def begun(X, Y, start, damping=1e-9):
         (lambda found: AdamW(found, lr=0.03), 1500),
         (lambda found: AdamW(found, lr=0.01, ratio=4.0), 1500),
         (lambda found: ScaledGradient(found), 200),
-        (lambda found: ScaledAdam(found, lr=0.01), 1500),
-        (lambda found: LoRARite(found, lr=0.01), 1500),
-        (lambda found: LoRAMuon(found, lr=0.1), 4000),
+        (lambda found: ScaledAdam(found, lr=0.01), 1000),
+        (lambda found: LoRARite(found, lr=0.01), 1000),
+        (lambda found: LoRAMuon(found, lr=0.1), 2000),
     ],
     ids=["adamw", "lora+", "scaled gradient", "scaled", "rite", "muon"],
 )
@@ -124,14 +126,14 @@ def scaled(found, rate):
 
 def iterations(make, start, rates, X, Y):
     """Steps until all but a thousandth of what can be gained is gained, at the best rate."""
-    found = []
+    most, least = 350, best(X, Y)
     for rate in rates:
         model, batch = begun(X, Y, start)
-        losses = losses_of(model, batch, make(pairs(model), rate), 350, decays=False)
-        left = (losses - best(X, Y)) / (losses[0] - best(X, Y))
-        below = np.flatnonzero(np.nan_to_num(left, nan=np.inf) < 1e-3)
-        found.append(int(below[0]) if len(below) else 351)
-    return min(found)
+        goal = least + 1e-3 * (float(own_loss(model, batch).detach()) - least)
+        optimizer = make(pairs(model), rate)
+        losses = losses_of(model, batch, optimizer, most, decays=False, goal=goal)
+        most = min(most, len(losses) - 1)
+    return most
 
 
 def plain(found, rate):

@@ -84,6 +84,7 @@ def tables(tmp_path_factory) -> dict[str, Path]:
         block = drawn / np.arange(1, COLUMNS + 1, dtype=np.float32) + 1
         for whole in (array, stored, dataset):
             whole[start : start + count] = block
+        block = block.round(2)  # text of as few digits as tables of text have
         table = pa.table({name: block[:, place] for place, name in enumerate(names)})
         if start < 3 * LIMIT_OF_TEXT // (8 * COLUMNS):
             text.write_table(table)

@@ -68,6 +68,7 @@ def memory_of(
     # no batch has more rows than there are
     batch = min(settings.batch, len(data[0]))
     together = min(rows.together(settings.batch), len(data[1]))
+
     def start(count: int) -> None:
         whitened = settings.start == "whitened"
         for _ in gradients(
@@ -174,4 +175,6 @@ def check_ends(data: Sequence[Encoded], model: Any) -> None:
 def _layer_bytes(known: Sequence[Pair]) -> int:
     """Bytes that the start of the largest layer is found with, in float64 outside of PyTorch."""
     shapes = [(pair.B.shape[0], pair.A.shape[1]) for pair in known]
-    return 8 * 4 * (max(rows * columns for rows, columns in shapes) + max(n for _, n in shapes) ** 2)
+    return (
+        8 * 4 * (max(rows * columns for rows, columns in shapes) + max(n for _, n in shapes) ** 2)
+    )
