@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from machine import machine, prepare_processes
 from safetensors.numpy import save_file
 
 import eckart
 from cluster_processes import Killer, keys, planted, workers
 from eckart.files import Selection
+from eckart.recommend.fit import fit_recommender
 from eckart.reduce.reduce import reduce_file
 
 KILLS_OF_A_CLUSTER: Final = 2
@@ -48,15 +51,32 @@ def extracted(folder: Path, client: Any) -> bytes:
     return (out / "adapter_model.safetensors").read_bytes()
 
 
+def recommended(folder: Path, client: Any) -> bytes:
+    out = folder / "model"
+    fit_recommender(
+        folder / "ratings.parquet", out, settings={"rank": 16, "regularization": 0.1},
+        cluster=client, force=True,
+    )  # fmt: skip
+    return b"".join(path.read_bytes() for path in sorted(out.glob("*.npy")))
+
+
 JOBS: Final[dict[str, Callable[[Path, Any], bytes]]] = {
     "factor": factored,
     "reduce": reduced,
     "extract": extracted,
+    "recommend fit": recommended,
 }
 
 
 def prepare(folder: Path) -> None:
     np.save(folder / "W.npy", planted(4000, 2300, dtype=np.float32))
+    drawn = np.random.default_rng(1)
+    places = np.flatnonzero(drawn.random(20_000 * 1_000) < 0.02)
+    columns = {"user": places // 1_000, "item": places % 1_000}
+    pq.write_table(
+        pa.table({**columns, "rating": drawn.integers(1, 11, len(places)) / 2}),
+        folder / "ratings.parquet",
+    )
     generator, sides = np.random.default_rng(0), ({}, {})
     for number in range(40):
         name = f"model.layers.{number}.self_attn.q_proj.weight"

@@ -181,7 +181,7 @@ TABLE = {
     "PosteriorSamples.scores": (DRAWN.scores, "rows"),
     "fold_in": (
         of(eckart.fold_in, approximation=OFFSET, objective=OBSERVED, entries=ENTRIES),
-        "approximation objective entries side seed",
+        "approximation objective entries side seed cluster",
     ),
     "GradientDescent": (eckart.GradientDescent, "learning_rate epochs momentum stop_early"),
     "ScaledGradientDescent": (eckart.ScaledGradientDescent, "learning_rate epochs stop_early"),

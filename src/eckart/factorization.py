@@ -92,9 +92,9 @@ def factorize(
         seed: Seed of the random numbers, for a reproducible start: an int, a `Generator` or a
             `RandomState`.
         on_step: Function that is called with every step.
-        cluster: Dask cluster that holds the rows and multiplies with them: the address of its
-            scheduler, a `distributed.Client`, or "local" for processes on this machine. Of an array
-            of Dask, by default the client that is current.
+        cluster: Dask cluster that holds the rows and multiplies with them, or solves the rows of
+            known entries: the address of its scheduler, a `distributed.Client`, or "local" for
+            processes on this machine. Of an array of Dask, by default the client that is current.
 
     Returns:
         The factors with their certificate, the history and the recipe.
@@ -135,6 +135,7 @@ def factorize(
             seed,
             on_step,
             bound=certificate,
+            cluster=cluster,
         )
     if isinstance(solver, EntriesSolver):
         raise ArgumentError(

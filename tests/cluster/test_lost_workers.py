@@ -25,7 +25,15 @@ def reduced(path, client, out):
     return zarr.open_array(str(out), mode="r")[:].tobytes()
 
 
-@pytest.mark.parametrize("job", [factored, reduced])
+def recommended(_, client, __):
+    generator = np.random.default_rng(0)
+    places = np.flatnonzero(generator.random(2000 * 300) < 0.05)
+    entries = eckart.Entries.of(places // 300, places % 300, generator.random(len(places)))
+    run = eckart.factorize(entries, 8, certificate=False, cluster=client)
+    return run.factors.B.tobytes() + run.factors.A.tobytes()
+
+
+@pytest.mark.parametrize("job", [factored, reduced, recommended])
 def test_any_worker_may_die_at_any_moment(job, tmp_path):
     path, out = tmp_path / "W.npy", tmp_path / "S.zarr"
     np.save(path, planted(1500, 2100, dtype=np.float32))

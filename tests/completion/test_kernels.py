@@ -44,10 +44,10 @@ def test_cholesky_in_blocks_solves_what_numpy_does(solve, size, seed):
     assert np.linalg.norm(x - wanted) <= solved(H, wanted)
 
 
-def run(cache):
+def run(cache, script=SCRIPT):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
 
 
@@ -56,6 +56,23 @@ def test_the_first_run_says_that_it_compiles_and_the_second_does_not(tmp_path):
     assert "Compiling the inner loops" in first.stderr
     assert second.stderr == ""
     assert first.stdout == second.stdout == "[1]\n"
+
+
+FITS = """
+import warnings, numpy as np, eckart
+warnings.simplefilter("ignore")
+generator = np.random.default_rng(0)
+places = np.flatnonzero(generator.random(300 * 90) < 0.2)
+values, weights = generator.integers(1, 11, len(places)) / 2, generator.random(len(places)) + 0.5
+entries = eckart.Entries.of(places // 90, places % 90, values, weights=weights, shape=(300, 90))
+run = eckart.factorize(entries, 6, certificate=False)
+print(float(run.factors.B.sum()), [step.loss for step in run.history])
+"""
+
+
+def test_the_run_that_compiles_finds_the_bits_of_those_that_do_not(tmp_path):
+    first, second = run(tmp_path, FITS), run(tmp_path, FITS)
+    assert first.stdout == second.stdout != ""
 
 
 def test_where_nothing_can_be_written_it_says_so_and_goes_on(tmp_path):

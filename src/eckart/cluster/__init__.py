@@ -1,7 +1,21 @@
 """Work on a Dask cluster: its workers, and passes over rows that lie in parts on them."""
 
-from eckart.cluster.connection import Cluster, connected, has_client
+from eckart.cluster.connection import Cluster, client_of, connected, has_client
 from eckart.cluster.plan import Plan, Spent
-from eckart.cluster.work import each
+from eckart.cluster.tree import spread
+from eckart.cluster.work import Held, each, mapped, retried, there
 
-__all__ = ["Cluster", "Plan", "Spent", "connected", "each", "has_client"]
+__all__ = [
+    "Cluster",
+    "Held",
+    "Plan",
+    "Spent",
+    "client_of",
+    "connected",
+    "each",
+    "has_client",
+    "mapped",
+    "retried",
+    "spread",
+    "there",
+]

@@ -140,6 +140,16 @@ def connected(cluster: Any) -> Generator[Cluster, None, None]:
         yield _looked_at(client)
 
 
+@contextmanager
+def client_of(cluster: object) -> Generator[Any, None, None]:
+    """The client of a cluster as in `connected`, for several jobs; None if there is no cluster."""
+    if cluster is None:
+        yield None
+        return
+    with connected(cluster) as found:
+        yield found.client
+
+
 def has_client() -> bool:
     """Whether this process has a client of Dask, which counts as current."""
     module: Any = sys.modules.get("distributed")

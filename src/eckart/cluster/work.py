@@ -156,6 +156,46 @@ def summed(
         return send.result(level[0][0])
 
 
+def mapped(
+    cluster: Cluster,
+    owners: Sequence[str],
+    function: Callable[..., T],
+    own: Sequence[Sequence[Any]],
+    thin: Sequence[Any],
+) -> list[T]:
+    """What a function gives for each part of a job, in their order.
+
+    Args:
+        cluster: The cluster.
+        owners: The worker of each part.
+        function: Function of what belongs to a part alone and of `thin`.
+        own: What belongs to each part: futures of its worker, arrays, or anything small.
+        thin: What every part needs, as in `summed`.
+
+    Raises:
+        ClusterError: If the cluster cannot do it.
+        EckartError: If a part raises one.
+    """
+    with sending(cluster) as send:
+        shared = [send.shared(one) for one in thin]
+        futures = [
+            send.part(function, *some, *shared, at=at) for some, at in zip(own, owners, strict=True)
+        ]
+        return send.results(futures)
+
+
+def retried(work: Callable[[], T]) -> T:
+    """Do some work, again if it is lost with a worker.
+
+    Raises:
+        ClusterError: If it is lost again and again.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with suppress(DroppedError):
+            return work()
+    return work()
+
+
 JOBS_PER_THREAD: Final = 2
 """Jobs that are sent ahead for each thread: no more are held, however many there are."""
 
@@ -198,9 +238,14 @@ class _Refused:
 
 
 def _job(job: Callable[[], T]) -> T | _Refused:
+    return _part(job)
+
+
+def _part(function: Callable[..., T], *arguments: Any) -> T | _Refused:
+    # the same bits whatever the number of threads of a worker
     with one_thread_each():
         try:
-            return job()
+            return function(*map(_arrived, arguments))
         except EckartError as error:
             return _Refused(error)
 
@@ -208,14 +253,14 @@ def _job(job: Callable[[], T]) -> T | _Refused:
 def _segment_sum(
     part: Any, edges: Sequence[int], over: Callable[..., T], add: Callable[[T, T], T], *thin: Any
 ) -> T | _Refused:
-    arrays = [aligned(one.joined() if isinstance(one, Pieces) else one) for one in thin]
-    # the same bits whatever the number of threads of a worker
-    with one_thread_each():
-        results = (over(part, a, z, *arrays) for a, z in itertools.pairwise(edges))
-        try:
-            return added(results, add)
-        except EckartError as error:
-            return _Refused(error)
+    def sum_of(*arrays: Any) -> T:
+        return added((over(part, a, z, *arrays) for a, z in itertools.pairwise(edges)), add)
+
+    return _part(sum_of, *thin)
+
+
+def _arrived(one: Any) -> Any:
+    return aligned(one.joined() if isinstance(one, Pieces) else one)
 
 
 def aligned(value: Any) -> Any:
@@ -284,29 +329,34 @@ class Sender:
             self._pinned.add(at)
         return future
 
+    def part(self, function: Callable[..., Any], *own: Any, at: str) -> Any:
+        """Send a task with what it alone needs, of any size."""
+        return self.task(_part, function, *(self.shared(one, at=at) for one in own), at=at)
+
     def computed(self, lazy: Any, *, at: str) -> Any:
         """The result of a lazy object of Dask, on a worker."""
         future = self._client.compute(lazy, workers=[at])
         self._futures.append(future)
         return future
 
-    def shared(self, one: Any) -> Any:
-        """An argument of many tasks: a large one becomes a task, whose recipe the scheduler has.
+    def shared(self, one: Any, *, at: str = "") -> Any:
+        """An argument of tasks: a large one becomes a task, whose recipe the scheduler has.
 
         What is scattered is lost with its worker; the result of a task is made again.
         """
+        if hasattr(one, "key"):  # it is there already
+            return one
         cloudpickle: Any = import_module("cloudpickle")
         is_array = hasattr(one, "__array__")
         nbytes = int(one.nbytes) if is_array else len(cloudpickle.dumps(one))
         if nbytes <= SMALL_BYTES:
             return one
-        if not is_array:
-            return self.task(_same, one)
-        if nbytes <= SENT_BYTES:
-            return self.task(_same, one)
+        if not is_array or nbytes <= SENT_BYTES:
+            return self.task(_same, one, at=at)
         rows = max(1, SENT_BYTES * len(one) // nbytes)
-        pieces = [self.task(_same, one[start : start + rows]) for start in range(0, len(one), rows)]
-        return self.task(Pieces, *pieces)
+        starts = range(0, len(one), rows)
+        pieces = [self.task(_same, one[start : start + rows], at=at) for start in starts]
+        return self.task(Pieces, *pieces, at=at)
 
     def wait(self, futures: Sequence[Any], report: Report = silent) -> None:
         """Wait for tasks."""
@@ -344,14 +394,19 @@ class Sender:
 
     def result(self, future: Any) -> Any:
         """The result of a task."""
-        self.wait([future])
+        return self.results([future])[0]
+
+    def results(self, futures: Sequence[Any]) -> list[Any]:
+        """The results of tasks; of those that refuse the data, the first is told."""
+        self.wait(futures)
         try:
-            found = self._client.gather(future)
+            found = self._client.gather(list(futures))
         except Exception as error:
             raise lost(error) from error
-        if isinstance(found, _Refused):
-            raise found.error
-        return aligned(found)
+        for one in found:
+            if isinstance(one, _Refused):
+                raise one.error
+        return [aligned(one) for one in found]
 
     def _check(self, future: Any) -> None:
         if future.status == "finished":
@@ -380,6 +435,39 @@ class Sender:
 
 def _same(one: T) -> T:
     return one
+
+
+@final
+class Held:
+    """Parts of a job that workers hold between its passes, made anew where a worker has died."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._sender = Sender(cluster)
+        self._known: dict[tuple[Any, int], tuple[Any, str]] = {}
+
+    def parts(
+        self, name: Any, owners: Sequence[str], place: Callable[[Sender, int, str], Any]
+    ) -> tuple[list[Any], list[str]]:
+        """A future of each part, and the worker that holds it.
+
+        Args:
+            name: What the parts are of.
+            owners: Worker of each part that no worker holds yet.
+            place: Sends the task that makes a part, of a number, on a worker.
+        """
+        now = there(self.cluster)
+        for number, owner in enumerate(owners):
+            known, at = self._known.get((name, number), (None, ""))
+            if known is None or at not in now or known.status in ("cancelled", "lost", "error"):
+                self._known[name, number] = place(self._sender, number, owner), owner
+        found = [self._known[name, number] for number in range(len(owners))]
+        return [part for part, _ in found], [at for _, at in found]
+
+    def close(self) -> None:
+        """Release all parts."""
+        self._sender.clear()
+        self._known.clear()
 
 
 @contextmanager

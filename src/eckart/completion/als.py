@@ -44,11 +44,16 @@ class ConjugateGradients(RowSolver):
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
 
-    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+    def shared(self, equations: NormalEquations, /) -> tuple[Array, ...]:
+        """The diagonal of the Gram matrix, and the typical squares."""
+        return _diagonal(equations), equations.typical_squares()
+
+    def solve_rows(
+        self, equations: NormalEquations, X: Array, shared: tuple[Array, ...], /
+    ) -> Array:
         """Improve X in place; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import conjugate_rows
 
-        shared = (_diagonal(equations), equations.typical_squares())
         return equations.run(conjugate_rows, X, (self.steps, _scratch_rows(X)), shared)
 
 
@@ -67,14 +72,16 @@ class Cholesky(RowSolver):
 
     name: ClassVar[str] = "cholesky"
 
-    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+    def solve_rows(
+        self, equations: NormalEquations, X: Array, shared: tuple[Array, ...], /
+    ) -> Array:
         """Replace X by the solution; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import exact_rows
 
-        gram = equations.gram
+        (gram,) = shared
         # with a diagonal Gram matrix rows with few entries cost less
         is_diagonal = not np.any(gram - np.diag(np.diag(gram)))
-        return equations.run(exact_rows, X, (is_diagonal,), (gram,))
+        return equations.run(exact_rows, X, (is_diagonal,), shared)
 
 
 @final
@@ -102,12 +109,17 @@ class CoordinateBlocks(RowSolver):
     def __post_init__(self) -> None:
         check_count("width", self.width)
 
-    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+    def shared(self, equations: NormalEquations, /) -> tuple[Array, ...]:
+        """The diagonal of the Gram matrix."""
+        return (_diagonal(equations),)
+
+    def solve_rows(
+        self, equations: NormalEquations, X: Array, shared: tuple[Array, ...], /
+    ) -> Array:
         """Improve X in place; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import block_rows
 
-        settings = (self.width, _scratch_rows(X))
-        return equations.run(block_rows, X, settings, (_diagonal(equations),))
+        return equations.run(block_rows, X, (self.width, _scratch_rows(X)), shared)
 
 
 @final
@@ -127,18 +139,22 @@ class NonnegativeCoordinates(RowSolver):
     """
 
     name: ClassVar[str] = "nonnegative coordinates"
-    # a rotation may make numbers negative
-    rotates: ClassVar[bool] = False
 
     bounded: int
     cycles: int = 20
 
-    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+    @property
+    def rotates(self) -> bool:
+        """No: a rotation may make numbers negative."""
+        return False
+
+    def solve_rows(
+        self, equations: NormalEquations, X: Array, shared: tuple[Array, ...], /
+    ) -> Array:
         """Improve X in place; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import nonnegative_rows
 
-        settings = (self.cycles, self.bounded)
-        return equations.run(nonnegative_rows, X, settings, (equations.gram,))
+        return equations.run(nonnegative_rows, X, (self.cycles, self.bounded), shared)
 
 
 def _diagonal(equations: NormalEquations) -> Array:
@@ -192,7 +208,7 @@ class AlternatingLeastSquares(EntriesSolver):
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield sweeps without end, each with the objective after it."""
-        solver = self._row_solver(problem)
+        solver: RowSolver = problem.rows_by(self._row_solver(problem))
         tables = FactorTables(problem.entries, problem.objective, problem.start)
         for number in itertools.count():
             # rows are spread over threads, and BLAS in each of them must not start more

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, final
+from typing import Any, Final, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,14 @@ from eckart.factors import Factors
 from eckart.solvers import Solver, Step
 from eckart.threads import in_threads
 
+T = TypeVar("T")
 PIECES: Final = 32
 """Number of pieces of about equal work into which rows are cut, for any number of threads."""
+
+
+def same(by: T) -> T:
+    """The solver itself, which works here."""
+    return by
 
 
 @final
@@ -34,6 +40,7 @@ class EntriesProblem:
         rank: Number of columns of B.
         start: Initial factors and biases.
         randomness: Source of the random numbers of the solver.
+        rows_by: Takes the solver of the rows to one that works where the rows are to be solved.
     """
 
     entries: Entries
@@ -41,6 +48,7 @@ class EntriesProblem:
     rank: int
     start: BiasedFactors
     randomness: Randomness
+    rows_by: Callable[[Any], Any] = same
 
     def scale(self) -> tuple[float, float, DType]:
         """Return the loss of zero factors, the highest sound loss, and the dtype of the sums."""
@@ -90,7 +98,9 @@ def make_step(
     )
 
 
-def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]:
+def cut(
+    starts: npt.NDArray[np.int64], *, per_row: int, pieces: int = PIECES
+) -> list[tuple[int, int]]:
     """Cut rows into ranges of about equal work: 1 for each entry and `per_row` for each row.
 
     Example:
@@ -99,7 +109,7 @@ def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]
     """
     rows = len(starts) - 1
     work = starts + np.arange(rows + 1) * per_row
-    edges = np.searchsorted(work, np.linspace(0, work[-1], PIECES + 1))
+    edges = np.searchsorted(work, np.linspace(0, work[-1], pieces + 1))
     # rows without entries at either end belong to a piece, too
     edges[0], edges[-1] = 0, rows
     return [(int(a), int(z)) for a, z in pairwise(edges) if z > a]

@@ -11,6 +11,7 @@ from eckart.completion.als import Cholesky, NonnegativeCoordinates
 from eckart.completion.entries import Entries
 from eckart.completion.gibbs import draw_rows
 from eckart.completion.objective import Observed
+from eckart.completion.on_cluster import rows_on
 from eckart.completion.sweeps import FactorTable, FactorTables
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
@@ -29,6 +30,7 @@ def fold_in(
     side: Side = "rows",
     *,
     seed: int | Randomness = 0,
+    cluster: object = None,
 ) -> BiasedFactors: ...
 @overload
 def fold_in(
@@ -46,6 +48,7 @@ def fold_in(
     side: Side = "rows",
     *,
     seed: int | Randomness = 0,
+    cluster: object = None,
 ) -> BiasedFactors | PosteriorSamples:
     """Fit new rows (or columns) to a factorisation whose columns (or rows) stay as they are.
 
@@ -61,13 +64,16 @@ def fold_in(
         side: Side that is new, "rows" or "columns".
         seed: Seed of the draws for `PosteriorSamples`. If both rows and columns are folded in, pass
             one `Generator` to both calls, or their draws are not independent.
+        cluster: Dask cluster that solves the rows, as in `factorize`; not for `PosteriorSamples`.
 
     Returns:
         An approximation of the shape of `entries`: the new rows with the old columns, or the
         reverse. In `BiasedFactors` a row without entries and attributes has factors and bias of 0.
 
     Raises:
-        ArgumentError: If an argument has a wrong type, or `PosteriorSamples` have no priors.
+        ArgumentError: If an argument has a wrong type, or `PosteriorSamples` have no priors, or are
+            to be drawn on a cluster.
+        ClusterError: If the cluster cannot do the work.
         MatrixError: If the side that stays has another length.
 
     Cost:
@@ -92,13 +98,20 @@ def fold_in(
             code="shapes-differ",
         )
     if isinstance(approximation, PosteriorSamples):
+        if cluster is not None:
+            raise ArgumentError(
+                "Posterior samples are drawn here, not on a cluster.",
+                hint="Leave the cluster out.",
+                code="on-a-cluster",
+            )
         return _draw(approximation, objective, entries, side, as_randomness(seed))
     fitted = as_biased(approximation)
     tables, new, old = _tables(fitted, objective, entries, side)
     by = NonnegativeCoordinates(bounded=fitted.rank, cycles=CYCLES)
-    with one_blas_thread():
+    with one_blas_thread(), rows_on(cluster) as rows_by:
         # a rotation would change the side that stays
-        tables.improve(new, old, by if objective.nonnegative else Cholesky(), turning=False)
+        rows = rows_by(by if objective.nonnegative else Cholesky())
+        tables.improve(new, old, rows, turning=False)
     return _with_extra(tables, fitted)
 
 

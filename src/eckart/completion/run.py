@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from eckart.completion.als import AlternatingLeastSquares
 from eckart.completion.base import EntriesProblem, EntriesSolver, known_error
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
+from eckart.completion.on_cluster import rows_on
 from eckart.engine import Factorization, Recipe
 from eckart.engine.loop import Loop
 from eckart.engine.proof import explain
@@ -47,6 +49,7 @@ def factorize_observed(
     on_step: Callable[[Step], None] | None,
     *,
     bound: bool,
+    cluster: object = None,
 ) -> Factorization:
     """Do the work of `factorize` for a matrix of which only some entries are known."""
     began = time.perf_counter()
@@ -56,6 +59,12 @@ def factorize_observed(
             "This solver or objective needs every entry of W.",
             hint="Known entries need Observed() and a solver such as AlternatingLeastSquares().",
             code="needs-every-entry",
+        )
+    if cluster is not None and not isinstance(solver, AlternatingLeastSquares):
+        raise ArgumentError(
+            "On a cluster known entries are fitted by alternating least squares only.",
+            hint="Leave the solver out, or the cluster.",
+            code="on-a-cluster",
         )
     check_rank(rank, most=LARGEST_RANK, what="known entries")
     objective.check(entries)
@@ -77,7 +86,9 @@ def factorize_observed(
         shape=entries.shape,
         dtype=FLOAT32,
     )
-    ending = Loop(solver, problem, time_limit, on_step).run()
+    with rows_on(cluster) as rows_by:
+        problem = replace(problem, rows_by=rows_by)
+        ending = Loop(solver, problem, time_limit, on_step).run()
     assert ending.step.approximation is not None  # solvers of known entries form one
     fitted = ending.step.approximation()
     proof = certify_known(entries, objective, fitted, bound=bound)

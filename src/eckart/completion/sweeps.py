@@ -87,17 +87,28 @@ class NormalEquations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSolver(ABC):
-    """A solver of the normal equations of all rows.
-
-    `rotates` says whether the factors may be rotated so that `gram` is diagonal.
-    """
+    """A solver of the normal equations of all rows."""
 
     name: ClassVar[str]
-    rotates: ClassVar[bool] = True
 
-    @abstractmethod
+    @property
+    def rotates(self) -> bool:
+        """Whether the factors may be rotated so that `gram` is diagonal."""
+        return True
+
     def solve(self, equations: NormalEquations, X: Array, /) -> Array:
         """Improve X in place; return the value of the objective of each row."""
+        return self.solve_rows(equations, X, self.shared(equations))
+
+    def shared(self, equations: NormalEquations, /) -> tuple[Array, ...]:
+        """The matrices that the equations of all rows share."""
+        return (equations.gram,)
+
+    @abstractmethod
+    def solve_rows(
+        self, equations: NormalEquations, X: Array, shared: tuple[Array, ...], /
+    ) -> Array:
+        """Do the work of `solve` with what `shared` returned, for all rows or some of them."""
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""

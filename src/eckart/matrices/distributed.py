@@ -11,7 +11,7 @@ from eckart.arrays import Array, DType
 from eckart.backends import HOST
 from eckart.cluster.connection import Cluster
 from eckart.cluster.tree import Segment, cut, spread
-from eckart.cluster.work import ATTEMPTS, DroppedError, Sender, sending, summed, there
+from eckart.cluster.work import Held, retried, sending, summed, there
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_shape
@@ -88,8 +88,7 @@ class Distributed(Products):
         self.passes, self.memory = 0, CLIENT_MEMORY
         self.segments = cut(height, self.nbytes, sum(cluster.threads.values()))
         self.rereads = not (cluster.holds(self.nbytes) if held is None else held)
-        self._held: dict[int, tuple[Any, str]] = {}
-        self._sender = Sender(cluster)
+        self._held = Held(cluster)
 
     @property
     def itemsize(self) -> int:
@@ -115,17 +114,13 @@ class Distributed(Products):
     def summed(self, over: Callable[..., T], *thin: Any, add: Callable[[T, T], T] = plus) -> T:
         """The sum of the results of a pass over the parts."""
         self.passes += 1
-        for attempt in range(ATTEMPTS):
-            try:
-                parts, owners = self._opened(f"{uuid4().hex}")
-                pass_ = _Over(over)
-                return summed(
-                    self.cluster, parts, self.segments, owners, pass_, thin, add, self.report
-                )
-            except DroppedError:  # a worker has died, and its rows are read again by another one
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError("a pass ends or raises")
+
+        def once() -> T:  # the rows of a worker that has died are read again by another one
+            parts, owners = self._opened(f"{uuid4().hex}")
+            pass_ = _Over(over)
+            return summed(self.cluster, parts, self.segments, owners, pass_, thin, add, self.report)
+
+        return retried(once)
 
     def first_rows(self, count: int) -> Array:
         """A few of the first rows."""
@@ -180,26 +175,22 @@ class Distributed(Products):
 
     def close(self) -> None:
         """Release the rows that the workers hold."""
-        self._sender.clear()
-        self._held.clear()
+        self._held.close()
 
     def _opened(self, turn: str) -> tuple[list[Any], list[str]]:
         """What the rows of each segment are read from, and the worker that does it."""
-        now = there(self.cluster)
-        owners = spread(len(self.segments), list(now.items()))
+        owners = spread(len(self.segments), list(there(self.cluster).items()))
         if self.rereads:
             parts = [
                 _Source(self.rows.part(one.first, one.last, turn), one.first)
                 for one in self.segments
             ]
             return parts, owners
-        for place, segment in enumerate(self.segments):
-            known, at = self._held.get(place, (None, ""))
-            if known is None or at not in now or known.status in ("cancelled", "lost", "error"):
-                owner = owners[place]
-                self._held[place] = (self.rows.placed(self._sender, segment, owner), owner)
-        held = [self._held[place] for place in range(len(self.segments))]
-        return [part for part, _ in held], [at for _, at in held]
+
+        def place(send: Any, number: int, at: str) -> Any:
+            return self.rows.placed(send, self.segments[number], at)
+
+        return self._held.parts("rows", owners, place)
 
     def _refuse(self, what: str) -> NoReturn:
         raise MatrixError(

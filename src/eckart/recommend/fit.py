@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, final
 
+from eckart.cluster import client_of
 from eckart.engine.result import Grade
 from eckart.errors import ArgumentError
 from eckart.files import check_output
@@ -15,7 +16,7 @@ from eckart.progress import Report, Watch, each_step, unwatched
 from eckart.recommend.attribute_tables import AttributeTables, attach
 from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.evaluation import SHARE, Evaluation, SplitMethod, evaluate, split
+from eckart.recommend.evaluation import SHARE, Evaluation, Split, SplitMethod, evaluate, split
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
 from eckart.recommend.interaction_tables import check_sides, read_history, read_interactions
 from eckart.recommend.interactions import Interactions, align_new, merge
@@ -147,6 +148,7 @@ def fit_recommender(
     older: str | PathLike[str] | Model | None = None,
     force: bool = False,
     on_step: OnStep | None = None,
+    cluster: object = None,
     watch: Watch = unwatched,
 ) -> Fitting:
     """Fit a recommender, choose the settings that were left out, and measure how good it is.
@@ -173,12 +175,15 @@ def fit_recommender(
         older: A model to start from; its interactions are kept unless later ones replace them.
         force: Whether an existing folder is overwritten.
         on_step: Called with every step of the final fit.
+        cluster: Dask cluster whose workers solve the users and items of the evaluated and the final
+            fit, as in `factorize`; λ is chosen here, on a sample.
         watch: Shows the progress of each part of the work.
 
     Raises:
         ArgumentError: If an argument is out of range, or does not apply to this input.
         FormatError: If a file is damaged.
         MatrixError: If the interactions cannot be used.
+        ClusterError: If the cluster cannot do the work.
         MissingExtra: If tuning needs a package that is not installed.
         StorageError: If the system refuses to read or write.
     """
@@ -187,45 +192,44 @@ def fit_recommender(
         read_from = _paths(data, older, attributes)
         check_output(Path(output), force=force, inputs=read_from, is_folder=True)
     watch = record_times(watch, seconds_of)
-    with watch("Reading", None):
-        start = load_model(older) if isinstance(older, str | PathLike) else older
-        named = (named or ColumnNames()).like(None if start is None else start.named)
-        given = feedback or Feedback()
-        # completed by that of the first fit
-        feedback = given if start is None else replace(
-            start.feedback, **{name: one for name, one in asdict(given).items() if one is not None}
-        )  # fmt: skip
-        read = _read(data, start, named, given, feedback, attributes)
-    notes = list(read.notes)
-    if not isinstance(settings, Settings):
-        settings = Settings(**{**_settings_of(start, read), **(settings or {})})
-    # as asked, before the data changes them: `load` gives these back to a new fit
-    asked = settings.to_dict()
-    settings, changed = settings.adapt(read)
-    held = None if test is None else split(read, test, share=share, seed=settings.seed)
-    # nothing below sees the test part until the evaluation
-    visible = read if held is None else held.train
-    del read  # its memory: the parts are as large as the whole, which can be joined from them
-    settings, choice = _choose(
-        visible, settings, watch, tuned=tuned, trials=trials, time_limit=time_limit
-    )
-    notes += [*changed, *(() if choice is None else (choice.sentence(),))]
-    evaluation = None
-    if held is not None:
-        with watch("Evaluating", settings.epochs) as report:
-            trained = fit_split(held, settings, on_step=each_step(report))
-            evaluation = evaluate(trained.model, held, k=k, seed=settings.seed)
-        notes += _advice(evaluation)
-        visible = held.join()
-    del held
-    with watch("Fitting", settings.epochs) as report:
-        fit = fit_model(
-            visible,
-            settings,
-            start=start,
-            on_step=each_step(report) if on_step is None else on_step,
-            keep_interrupted=True,
+    with client_of(cluster) as client:
+        with watch("Reading", None):
+            start = load_model(older) if isinstance(older, str | PathLike) else older
+            named = (named or ColumnNames()).like(None if start is None else start.named)
+            given = feedback or Feedback()
+            # completed by that of the first fit
+            asked_now = {name: one for name, one in asdict(given).items() if one is not None}
+            feedback = given if start is None else replace(start.feedback, **asked_now)
+            read = _read(data, start, named, given, feedback, attributes)
+        notes = list(read.notes)
+        if not isinstance(settings, Settings):
+            settings = Settings(**{**_settings_of(start, read), **(settings or {})})
+        # as asked, before the data changes them: `load` gives these back to a new fit
+        asked = settings.to_dict()
+        settings, changed = settings.adapt(read)
+        held = None if test is None else split(read, test, share=share, seed=settings.seed)
+        # nothing below sees the test part until the evaluation
+        visible = read if held is None else held.train
+        del read  # its memory: the parts are as large as the whole, which can be joined from them
+        settings, choice = _choose(
+            visible, settings, watch, tuned=tuned, trials=trials, time_limit=time_limit
         )
+        notes += [*changed, *(() if choice is None else (choice.sentence(),))]
+        evaluation = None
+        if held is not None:
+            evaluation = _evaluated(held, settings, k, watch, client)
+            notes += _advice(evaluation)
+            visible = held.join()
+        del held
+        with watch("Fitting", settings.epochs) as report:
+            fit = fit_model(
+                visible,
+                settings,
+                start=start,
+                on_step=each_step(report) if on_step is None else on_step,
+                keep_interrupted=True,
+                cluster=client,
+            )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
     source = _source(data, start)
@@ -313,6 +317,13 @@ def _choose(
     if choice is not None:
         settings = replace(settings, regularization=choice.regularization)
     return settings, choice
+
+
+def _evaluated(held: Split, settings: Settings, k: int, watch: Watch, client: Any) -> Evaluation:
+    """The evaluation of a model that is fitted to the training part."""
+    with watch("Evaluating", settings.epochs) as report:
+        trained = fit_split(held, settings, on_step=each_step(report), cluster=client)
+        return evaluate(trained.model, held, k=k, seed=settings.seed)
 
 
 def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:

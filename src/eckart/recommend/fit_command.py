@@ -20,7 +20,14 @@ from eckart.recommend.commands import (
 from eckart.recommend.settings import Feedback, Scale, Settings
 from eckart.terminal import console
 from eckart.terminal.console import check_report, write_report
-from eckart.terminal.options import EXIT_STATUS, FILE, reported_options, seed_option, together
+from eckart.terminal.options import (
+    EXIT_STATUS,
+    FILE,
+    cluster_option,
+    reported_options,
+    seed_option,
+    together,
+)
 from eckart.threads import limited_threads
 
 KINDS: Final[dict[object, dict[str, Any]]] = {
@@ -96,6 +103,7 @@ def check_options(options: dict[str, Any], *, has_data: bool) -> None:
         ("bayesian", "method"),
         ("tuned", "regularization"),
         ("tuned", "bayesian"),
+        ("cluster", "bayesian"),
     ):
         # each pair would set the same thing twice
         if options[first] and options[second]:
@@ -136,6 +144,7 @@ def check_options(options: dict[str, Any], *, has_data: bool) -> None:
 @test_options
 @click.option("--from", "older", type=FILE, help="An older model to start from, with its history.")
 @click.option("--names", type=FILE, help="A table of ids and titles, for the report.")
+@cluster_option
 @reported_options
 def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -> int:
     """Fit a model to a table of ratings, or of interactions without ratings.
@@ -173,6 +182,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
             time_limit=options["time_limit"],
             older=options["older"],
             force=options["force"],
+            cluster=options["cluster"],
             watch=console.watching(quiet=quiet),
         )
     document = result.to_dict()

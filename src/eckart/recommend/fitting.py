@@ -177,6 +177,7 @@ def fit_model(
     start: Model | None = None,
     on_step: OnStep | None = None,
     keep_interrupted: bool = False,
+    cluster: object = None,
 ) -> Fit:
     """Fit a model to all given interactions.
 
@@ -201,12 +202,13 @@ def fit_model(
             start=begun,
             seed=settings.seed,
             on_step=on_step,
+            cluster=cluster,
         )
     except Interrupted as interrupted:
         if not keep_interrupted:
             raise
         run = interrupted.partial
-    approximation = _complete(run.approximation, data, entries, objective)
+    approximation = _complete(run.approximation, data, entries, objective, cluster)
     # predictions are clipped to what was seen if no scale was given
     scale = data.scale
     if scale is None and data.ratings is not None:
@@ -227,7 +229,11 @@ def fit_model(
 
 
 def _complete(
-    found: Approximation, data: Interactions, entries: Entries, objective: Observed
+    found: Approximation,
+    data: Interactions,
+    entries: Entries,
+    objective: Observed,
+    cluster: object,
 ) -> Approximation:
     """The result of a solver, with users solved exactly and the factors of cold users and items."""
     # draws are samples as they are: a solution in place of one would not be
@@ -235,7 +241,7 @@ def _complete(
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
     offset = map_cold(as_biased(found), data, "columns", objective)
-    offset = fold_in(offset, objective, entries, "rows")
+    offset = fold_in(offset, objective, entries, "rows", cluster=cluster)
     return map_cold(offset, data, "rows", objective)
 
 

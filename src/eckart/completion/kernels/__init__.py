@@ -41,7 +41,7 @@ def compiling_noted_by(say: Callable[[str], None]) -> Generator[None, None, None
 
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call; it becomes part of each of them."""
-    return _dispatcher(function)
+    return _dispatcher(function, forceinline=True)
 
 
 @final
@@ -67,13 +67,14 @@ class Kernel:
         return folder is not None and any(Path(folder).glob(f"*.{self._name}-*.nbi"))
 
 
-def _dispatcher(function: Callable[..., Any]) -> Any:
+def _dispatcher(function: Callable[..., Any], **options: Any) -> Any:
+    # error_model="numpy": division by zero gives inf, and no check in every loop
+    options |= {"nogil": True, "fastmath": set(FAST), "error_model": "numpy"}
     try:
-        # error_model="numpy": division by zero gives inf, and no check in every loop
-        return njit(nogil=True, cache=True, fastmath=set(FAST), error_model="numpy")(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:  # Numba found no folder that it may write to
         _say_once(UNWRITABLE)
-        return njit(nogil=True, fastmath=set(FAST), error_model="numpy")(function)
+        return njit(**options)(function)
 
 
 def _say_once(notice: str) -> None:

@@ -228,8 +228,11 @@ def weighed_squares(first, count, weights, left):
     """Left ← w·left; returns Σ w·left²."""
     total = np.float32(0.0)
     if weights.shape[0] > 0:
+        # a loop of its own: a sum beside a store is added up in another order where the compiled
+        # code cannot see that the arrays lie apart, which depends on where in memory they lie
         for j in range(count):
             total += weights[first + j] * left[j] * left[j]
+        for j in range(count):
             left[j] *= weights[first + j]
     else:
         for j in range(count):
