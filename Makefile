@@ -1,10 +1,10 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-finetune bench-recommend bench-fuzz bench-kills bench-cluster build clean
+.PHONY: help demo test laws test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-finetune bench-recommend bench-fuzz bench-kills bench-cluster build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 STAMP_SOURCES := pyproject.toml constraints.txt
 export PYTHONUTF8 := 1
 # One BLAS thread per test worker: two workers on two cores, and results that do not depend on the load.
@@ -49,8 +49,12 @@ demo: .venv/demo ## Factor the worked example and a photograph, and say where th
 	@rm -f demo/*.look.png # of `make look`: eckart replaces no folder with what it did not write
 	@$(BIN)/eckart demo --output demo --force
 
-test: .venv/torch check ## Everything that must hold: style, types, layers, tests
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n auto
+# The check has one core only, so the tests begin beside it.
+test: .venv/torch ## Everything that must hold: style, types, layers, tests (EXAMPLES=1000 of each law)
+	@$(MAKE) --no-print-directory -j2 check laws
+
+laws:
+	@$(ONE_THREAD) EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest -q -n auto
 
 test-core: .venv/dev check ## The same without PyTorch
 	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n auto -m "not torch"
@@ -98,6 +102,8 @@ bench-kills: .venv/torch ## Kill every command that writes 40 times at random mo
 
 bench-cluster: .venv/torch ## Measure a Dask cluster beside Dask's own SVD, and kill its workers: KILLS=20
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/cluster.py
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/cluster_ratings.py
+	@$(BIN)/python -W ignore benchmarks/scale_plan.py
 	@PYTHONPATH=tests $(BIN)/python -W ignore benchmarks/cluster_kills.py --kills $(or $(KILLS),20)
 
 bench-models: .venv/torch ## Try every model type of transformers and write docs/models.md

@@ -57,7 +57,7 @@ def recommended(folder: Path, client: Any) -> bytes:
         folder / "ratings.parquet", out, settings={"rank": 16, "regularization": 0.1},
         cluster=client, force=True,
     )  # fmt: skip
-    return b"".join(path.read_bytes() for path in sorted(out.glob("*.npy")))
+    return (out / "factors.safetensors").read_bytes()
 
 
 JOBS: Final[dict[str, Callable[[Path, Any], bytes]]] = {

@@ -12,7 +12,12 @@ from commandline import ROOT, Run
 from eckart.cli.main import main
 
 # No test is timed. Where the landing depends on it, the same examples are drawn every time.
-settings.register_profile("eckart", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "eckart",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    max_examples=int(os.environ.get("EXAMPLES", "50")),  # of a law: make test EXAMPLES=1000
+)
 settings.load_profile("eckart")
 
 

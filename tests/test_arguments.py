@@ -289,6 +289,7 @@ ASKED = {
     "choose", "enough", "explain",  # a rank rule, by the solver
     "transform", "transform_factors", "restore_factors",
     "check", "is_nuclear", "mean", "loss_of_zeros", "ridge",
+    "shared", "solve_rows",  # a solver of rows, by `solve`
     "size", "targets", "weights",  # an objective, by the solver
     "LoRAStart.factors", "SpectralStart.factors", "AboveThreshold.scaled",
     "Factors.on", "BiasedFactors.with_rows", "BiasedFactors.with_columns",

@@ -29,10 +29,12 @@ def recommended(_, client, __):
     generator = np.random.default_rng(0)
     places = np.flatnonzero(generator.random(2000 * 300) < 0.05)
     entries = eckart.Entries.of(places // 300, places % 300, generator.random(len(places)))
-    run = eckart.factorize(entries, 8, certificate=False, cluster=client)
+    solver = eckart.AlternatingLeastSquares(epochs=3)
+    run = eckart.factorize(entries, 8, solver=solver, certificate=False, cluster=client)
     return run.factors.B.tobytes() + run.factors.A.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::eckart.ConvergenceWarning")
 @pytest.mark.parametrize("job", [factored, reduced, recommended])
 def test_any_worker_may_die_at_any_moment(job, tmp_path):
     path, out = tmp_path / "W.npy", tmp_path / "S.zarr"
@@ -190,3 +192,28 @@ def refused(W, path):
     with Path(f"{path}{W.first_row}").open("a") as file:
         file.write("1")
     raise eckart.MatrixError(f"Row {W.first_row}.", hint="-", code="-")
+
+
+@pytest.mark.filterwarnings("ignore::eckart.ConvergenceWarning")
+def test_results_of_a_worker_that_died_after_its_work_are_made_again(monkeypatch):
+    """Dask waits for ever for them: their task is pinned to a worker that is gone."""
+    import os
+    import signal
+
+    from eckart.cluster import work
+
+    asked = work.asked
+    with workers(2) as client:
+        expected = recommended(None, client, None)
+        left = sorted(client.run(os.getpid).values())[:1]
+
+        def killing(ask):
+            for pid in (left.pop(),) if left else ():
+                os.kill(pid, signal.SIGKILL)
+                time.sleep(0.5)  # the scheduler has noticed it
+            return asked(ask)
+
+        monkeypatch.setattr(work, "asked", killing)
+        assert recommended(None, client, None) == expected
+        assert not left
+        assert keys(client) == 0

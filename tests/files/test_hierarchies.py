@@ -1,5 +1,10 @@
 """HDF5, AnnData and Zarr: every layout that their writers make, the matrix that was asked for."""
 
+import json
+import pickle
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -345,3 +350,34 @@ def test_numbers_that_are_said_to_be_in_another_file_are_not_read(tmp_path):
         with pytest.raises(FormatError, match="no matrices"):
             read(tmp_path / f"{name}.h5")
     np.testing.assert_array_equal(read(tmp_path / "2.h5")[0], np.ones((1, 4)))
+
+
+class Harmful:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("place", ["compressor", "filters"])
+def test_what_is_pickled_in_a_zarr_is_refused_in_one_sentence(tmp_path, place):
+    (tmp_path / "W.zarr" / "W").mkdir(parents=True)
+    (tmp_path / "W.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    codec = {"id": "pickle", "protocol": 5}
+    document = {"zarr_format": 2, "shape": [2, 2], "chunks": [2, 2], "dtype": "<f4", "order": "C",
+                "compressor": None, "filters": None, "fill_value": 0}  # fmt: skip
+    document[place] = codec if place == "compressor" else [codec]
+    (tmp_path / "W.zarr" / "W" / ".zarray").write_text(json.dumps(document))
+    (tmp_path / "W.zarr" / "W" / "0.0").write_bytes(pickle.dumps(Harmful(tmp_path / "made")))
+    for line in ("reduce W.zarr --rank 1 -o o.npy", "certify W.zarr W.zarr", "expand W.zarr"):
+        done = subprocess.run(
+            [sys.executable, "-m", "eckart", *line.split()], cwd=tmp_path, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode in (1, 2)
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) <= 2, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["W.zarr"]

@@ -178,7 +178,7 @@ def test_the_memory_that_was_told_is_kept(more, tmp_path):
     (tmp_path / "t.csv").write_text(
         "\n".join([rows[0], *map("{} {}".format, texts[1:], rows[1:])]) + "\n"
     )
-    settings = {"rank": 2, "epochs": 2.0, "batch": 16, "length": 200, "learning_rate": 1e-3, **more}
+    settings = {"rank": 2, "epochs": 1.0, "batch": 16, "length": 200, "learning_rate": 1e-3, **more}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RUN, str(base), str(tmp_path / "t.csv"),
          str(tmp_path / "a"), json.dumps(settings)],

@@ -279,7 +279,7 @@ def test_the_command_takes_at_most_three_times_twelve_bytes_for_a_rating(
     tmp_path, monkeypatch, more
 ):
     monkeypatch.chdir(tmp_path)
-    count = 1_500_000
+    count = 1_000_000
     table = generated(count)
     pq.write_table(table, "many.parquet")
     pq.write_table(table.slice(0, 1000), "few.parquet")

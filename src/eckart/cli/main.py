@@ -1,5 +1,6 @@
 """The command line: its commands, and the exit status and message of every failure."""
 
+import logging
 import os
 import sys
 from io import TextIOWrapper
@@ -109,6 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     _open_streams()
+    # errors that Zarr meets in its own threads are told once, as ours, and not logged besides
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
     try:

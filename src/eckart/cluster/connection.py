@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
@@ -297,29 +298,33 @@ def version_here(package: str) -> str:
     return metadata.version(package)
 
 
+def asked(ask: Callable[[], T]) -> Future[T]:
+    """A call to the cluster, made in a thread that ends with the process: it may never answer."""
+    answer: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # it is raised in the thread that waits
+            answer.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return answer
+
+
 def answered(ask: Callable[[], T], seconds: float, said: str) -> T:
     """What a call to the cluster returns, which has to come in time.
 
     Raises:
         ClusterError: If it does not come, or the connection is lost.
     """
-    found: list[T] = []
-    failed: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            found.append(ask())
-        except BaseException as error:  # it is raised in the thread that waits
-            failed.append(error)
-
-    # a daemon, since a call without an answer may never end
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if found:
-        return found[0]
-    raise ClusterError(
-        f"{said}{f' within {seconds:.0f} seconds' if not failed else ''}.",
-        hint="Check that its scheduler and its workers run, and begin again.",
-        code="no-answer",
-    ) from (failed[0] if failed else None)
+    answer = asked(ask)
+    try:
+        return answer.result(seconds)
+    except Exception as error:
+        late = "" if answer.done() else f" within {seconds:.0f} seconds"
+        raise ClusterError(
+            f"{said}{late}.",
+            hint="Check that its scheduler and its workers run, and begin again.",
+            code="no-answer",
+        ) from error

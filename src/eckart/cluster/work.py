@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from eckart.cluster.connection import Cluster
+from eckart.cluster.connection import Cluster, asked
 from eckart.cluster.tree import Segment, added, pairs
 from eckart.errors import ClusterError, EckartError
 from eckart.progress import Report, silent
@@ -375,17 +375,21 @@ class Sender:
             try:
                 done = distributed.wait(waiting, LOOK_SECONDS, return_when="FIRST_COMPLETED").done
             except TimeoutError:
-                gone = self._pinned - watcher.look()
-                if gone:
-                    raise DroppedError(
-                        f"The worker {min(gone)} has died again and again while it did this work.",
-                        hint="Its memory may be too small: give it more, or more workers.",
-                        code="workers-killed",
-                    ) from None
+                self._look(watcher)
                 continue
             except distributed.CancelledError:  # some were dropped, which is seen by their status
                 done = {future for future in waiting if future.done()}
             return done
+
+    def _look(self, watcher: Watcher) -> None:
+        """Look at the workers, and raise the error for work of one that has died."""
+        gone = self._pinned - watcher.look()
+        if gone:
+            raise DroppedError(
+                f"The worker {min(gone)} has died again and again while it did this work.",
+                hint="Its memory may be too small: give it more, or more workers.",
+                code="workers-killed",
+            )
 
     def release(self, future: Any) -> None:
         """Release a task whose result is not needed any more."""
@@ -398,11 +402,19 @@ class Sender:
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
         """The results of tasks; of those that refuse the data, the first is told."""
+        watcher = Watcher(self._cluster)
         self.wait(futures)
-        try:
-            found = self._client.gather(list(futures))
-        except Exception as error:
+        answer = asked(lambda: self._client.gather(list(futures)))
+        while not answer.done():  # it waits for ever for what lay on a worker that has died
+            with suppress(TimeoutError):
+                answer.exception(LOOK_SECONDS)
+            if not answer.done():
+                self._look(watcher)
+        if (error := answer.exception()) is not None:
+            for future in futures:
+                self._check(future)
             raise lost(error) from error
+        found = answer.result()
         for one in found:
             if isinstance(one, _Refused):
                 raise one.error
@@ -444,19 +456,21 @@ class Held:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._sender = Sender(cluster)
-        self._known: dict[tuple[Any, int], tuple[Any, str]] = {}
+        self._known: dict[tuple[int, int], tuple[Any, str]] = {}
+        self._named: dict[int, object] = {}
 
     def parts(
-        self, name: Any, owners: Sequence[str], place: Callable[[Sender, int, str], Any]
+        self, what: object, owners: Sequence[str], place: Callable[[Sender, int, str], Any]
     ) -> tuple[list[Any], list[str]]:
         """A future of each part, and the worker that holds it.
 
         Args:
-            name: What the parts are of.
+            what: The object that the parts are of.
             owners: Worker of each part that no worker holds yet.
             place: Sends the task that makes a part, of a number, on a worker.
         """
-        now = there(self.cluster)
+        now, name = there(self.cluster), id(what)
+        self._named[name] = what  # kept, since another object may have the place of a lost one
         for number, owner in enumerate(owners):
             known, at = self._known.get((name, number), (None, ""))
             if known is None or at not in now or known.status in ("cancelled", "lost", "error"):
@@ -468,6 +482,7 @@ class Held:
         """Release all parts."""
         self._sender.clear()
         self._known.clear()
+        self._named.clear()
 
 
 @contextmanager

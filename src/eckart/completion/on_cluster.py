@@ -85,7 +85,7 @@ class RowsOnCluster(RowSolver):
 
         def once() -> list[tuple[Array, Array]]:
             owners = spread(len(pieces), list(there(cluster).items()))
-            parts, holders = self.held.parts(id(equations.order), owners, place)
+            parts, holders = self.held.parts(equations.order, owners, place)
             each = [(part, *some) for part, some in zip(parts, own, strict=True)]
             return mapped(cluster, holders, _solved, each, thin)
 

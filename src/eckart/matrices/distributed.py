@@ -190,7 +190,7 @@ class Distributed(Products):
         def place(send: Any, number: int, at: str) -> Any:
             return self.rows.placed(send, self.segments[number], at)
 
-        return self._held.parts("rows", owners, place)
+        return self._held.parts(self.segments, owners, place)
 
     def _refuse(self, what: str) -> NoReturn:
         raise MatrixError(
