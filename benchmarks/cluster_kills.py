@@ -1,6 +1,6 @@
 """Kill a worker of a Dask cluster at moments spread over a run: is the answer the same to the bit?
 
-    PYTHONPATH=tests python benchmarks/cluster_kills.py [--kills 20]
+    PYTHONPATH=tests python benchmarks/cluster_kills.py [--kills 20] [--jobs factor reduce]
 
 Each job runs on three processes of one thread; one of them is killed by its id at a share of the
 time that the job takes, and a fresh cluster takes its place after two kills.
@@ -91,6 +91,7 @@ def prepare(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS))
     chosen = parser.parse_args()
     prepare_processes(1)
     warnings.simplefilter("ignore")
@@ -101,7 +102,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        for job, do in JOBS.items():
+        for job in chosen.jobs:
+            do = JOBS[job]
             right, left, longest, whole, done = 0, 0, 0.0, 0.0, 0
             while done < chosen.kills:
                 with workers(3) as client:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from eckart.files.outputs import MARKER, strangers
 from eckart.files.writing import settle
 
-KILLS = 7
+KILLS = 5
 BEGUN = "/new"
 """Ends the name of the folder with which a run begins to write, what earlier ones left cleared."""
 
