@@ -63,3 +63,13 @@ def test_another_tokenizer_is_another_job(table, tmp_path):
     (base / "tokenizer.json").write_text(json.dumps(own))
     with pytest.raises(ArgumentError, match="data"):
         finetune(base, table, tmp_path / "a", resume=True, **QUICK)
+
+
+def test_a_rate_that_nobody_looked_for_is_told_and_is_so_after_a_stop(table, tmp_path):
+    base = save_base(tmp_path / "base", "bert")
+    settings = {**QUICK, "learning_rate": None}
+    with stopped(6) as watch, pytest.raises(KeyboardInterrupt):
+        finetune(base, table, tmp_path / "a", watch=watch, **settings)
+    result = finetune(base, table, tmp_path / "a", resume=True, **settings)
+    assert not result.search["trials"]
+    assert sum("too few to look for a learning rate" in note for note in result.notes) == 1

@@ -300,6 +300,11 @@ class Run:
         count = min(SEARCH_ROWS, len(order) // 4)
         lengths = rounds_of(plan.steps) if count else []
         if not lengths:
+            self.notes.append(
+                f"{plan.steps} steps are too few to look for a learning rate: the default, "
+                f"{middle:.2g}, was taken, and another may learn far more. Give `learning_rate`, "
+                "or more `epochs`."
+            )
             return RateSearch(rate=middle)
         data, compared = self.train.take(order[count:]), self.train.take(order[:count])
         begun = {name: one.detach().clone() for name, one in learnt(self.model).items()}
