@@ -53,9 +53,9 @@ def test_any_worker_may_die_at_any_moment(job, tmp_path):
 
 
 def test_of_no_worker_it_is_told_in_time(tmp_path, monkeypatch):
-    from eckart.cluster import connection, work
+    from eckart.cluster import connection, watcher
 
-    monkeypatch.setattr(work, "LOST_SECONDS", 2.0)
+    monkeypatch.setattr(watcher, "LOST_SECONDS", 2.0)
     monkeypatch.setattr(connection, "WORKERS_SECONDS", 1.0)
     np.save(tmp_path / "W.npy", planted(1000, 2100, dtype=np.float32))
     with workers(1) as client:
@@ -94,9 +94,9 @@ def test_a_frozen_worker_is_told_of(tmp_path, monkeypatch):
     import os
     import signal
 
-    from eckart.cluster import work
+    from eckart.cluster import watcher
 
-    monkeypatch.setattr(work, "FROZEN_SECONDS", 4.0)
+    monkeypatch.setattr(watcher, "FROZEN_SECONDS", 4.0)
     np.save(tmp_path / "W.npy", planted(1000, 2100, dtype=np.float32))
     with workers(1) as client:
         (pid,) = client.run(os.getpid).values()
@@ -115,7 +115,7 @@ def test_a_frozen_worker_is_told_of(tmp_path, monkeypatch):
 @pytest.mark.parametrize("held", [True, False])
 def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
     """As when it loses what a task needs; here another client's key is cancelled by force."""
-    from eckart.cluster import connected, work
+    from eckart.cluster import connected, sender
     from eckart.files import open_parts
     from eckart.matrices.distributed import Distributed
 
@@ -123,7 +123,7 @@ def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
     with connected(two) as cluster:
         W = Distributed(open_parts(wide[0])[1], cluster, held=held)
         expected = W.gram_times(X)
-        sent = work.Sender.task
+        sent = sender.Sender.task
         dropped = []
 
         def dropping(self, function, *arguments, at=""):
@@ -133,11 +133,11 @@ def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
                 two.cancel([future], force=True)
             return future
 
-        work.Sender.task = dropping
+        sender.Sender.task = dropping
         try:
             assert (W.gram_times(X) == expected).all()
         finally:
-            work.Sender.task = sent
+            sender.Sender.task = sent
         W.close()
     assert dropped
     assert keys(two) == 0
@@ -145,12 +145,12 @@ def test_work_that_the_scheduler_drops_is_sent_again(two, wide, held):
 
 def test_a_task_may_take_longer_than_anything_is_waited_for(two, monkeypatch, tall):
     """As one that reads for an hour: its worker is heard of all the while."""
-    from eckart.cluster import connected, work
+    from eckart.cluster import connected, watcher
     from eckart.files import open_parts
     from eckart.matrices.distributed import Distributed
 
-    monkeypatch.setattr(work, "FROZEN_SECONDS", 2.5)
-    monkeypatch.setattr(work, "LOST_SECONDS", 2.5)
+    monkeypatch.setattr(watcher, "FROZEN_SECONDS", 2.5)
+    monkeypatch.setattr(watcher, "LOST_SECONDS", 2.5)
     with connected(two) as cluster:
         W = Distributed(open_parts(tall[0])[1], cluster)
         assert W.summed(slow) == 64
@@ -200,9 +200,9 @@ def test_results_of_a_worker_that_died_after_its_work_are_made_again(monkeypatch
     import os
     import signal
 
-    from eckart.cluster import work
+    from eckart.cluster import sender
 
-    asked = work.asked
+    asked = sender.asked
     with workers(2) as client:
         expected = recommended(None, client, None)
         left = sorted(client.run(os.getpid).values())[:1]
@@ -213,7 +213,7 @@ def test_results_of_a_worker_that_died_after_its_work_are_made_again(monkeypatch
                 time.sleep(0.5)  # the scheduler has noticed it
             return asked(ask)
 
-        monkeypatch.setattr(work, "asked", killing)
+        monkeypatch.setattr(sender, "asked", killing)
         assert recommended(None, client, None) == expected
         assert not left
         assert keys(client) == 0

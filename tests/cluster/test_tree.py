@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eckart.cluster.sender import aligned
 from eckart.cluster.tree import PIECES, added, cut, pairs, spread
-from eckart.cluster.work import aligned
 from eckart.factors import Factors
 
 

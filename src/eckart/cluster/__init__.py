@@ -3,7 +3,8 @@
 from eckart.cluster.connection import Cluster, client_of, connected, has_client
 from eckart.cluster.plan import Plan, Spent
 from eckart.cluster.tree import spread
-from eckart.cluster.work import Held, each, mapped, retried, there
+from eckart.cluster.watcher import there
+from eckart.cluster.work import Held, each, mapped, retried
 
 __all__ = [
     "Cluster",

@@ -256,8 +256,7 @@ def _factor_on_cluster(
     matrix: Path, chosen: Any, options: Options, *, report: Path | None, as_json: bool
 ) -> int:
     """Do the work of `factor` on a cluster."""
-    given = [name for name in NOT_ON_CLUSTER if options[name] is not None]
-    given += ["report"] if report is not None else []
+    given = [one for one in NOT_ON_CLUSTER if options[one] is not None] + ["report"] * bool(report)
     choice = _rank_choice(options)
     if given or options["solver"] not in (None, "krylov") or choice is None:
         what = f"--{given[0].replace('_', '-')}" if given else f"--solver {options['solver']}"
@@ -270,11 +269,7 @@ def _factor_on_cluster(
 
     if options["plan"]:
         plan = plan_factoring(matrix, chosen, options["cluster"], **choice).to_dict()
-        if as_json:
-            console.answer_json("factor", {"plan": plan})
-        else:
-            console.answer_rows(plan_table(plan))
-        return 0
+        return console.answer_plan("factor", plan, plan_table(plan), as_json=as_json)
     output = options["output"] or default_output(matrix).with_suffix("").with_suffix(".zarr")
     with limited_threads(options["threads"]):
         result = factor_on_cluster(
@@ -374,9 +369,10 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
             for choice in document["choices"]
         ],
     )
-    best = document["suggested"]
     console.answer_text(
-        f"Suggested: --rank {best['rank']} (relative error {best['relative_error']:.2g})."
+        "Suggested: --rank {rank} (relative error {relative_error:.2g}).".format(
+            **document["suggested"]
+        )
     )
     return 0
 
@@ -394,8 +390,7 @@ def _bars(values: list[float]) -> list[tuple[str, str, str]]:
         )
         for place, value in enumerate(values[:SPECTRUM_LINES], start=1)
     ]
-    more = len(values) - SPECTRUM_LINES
-    if more > 0:
+    if (more := len(values) - SPECTRUM_LINES) > 0:
         rows.append(("…", f"{values[-1]:.4g}", f"{more} more, this is the last"))
     return rows
 

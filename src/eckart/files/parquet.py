@@ -325,7 +325,7 @@ def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path:
     if other.names == first.names:
         return kept
     where = {key: place for place, key in enumerate(_numbered(other.names))}
-    wanted = _numbered(first.names)
+    wanted = list(_numbered(first.names))
     missing = [first.names[place] for place in kept if wanted[place] not in where]
     if missing:
         raise FormatError(
@@ -336,14 +336,12 @@ def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path:
     return [where[wanted[place]] for place in kept]
 
 
-def _numbered(names: list[str]) -> list[tuple[str, int]]:
-    """Each name with the number of earlier columns of that name."""
+def _numbered(names: list[str]) -> Iterator[tuple[str, int]]:
+    """Yield each name with the number of earlier columns of that name."""
     seen: Counter[str] = Counter()
-    found: list[tuple[str, int]] = []
     for name in names:
-        found.append((name, seen[name]))
+        yield name, seen[name]
         seen[name] += 1
-    return found
 
 
 def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[ArrowTable]:
@@ -385,8 +383,7 @@ def _in_rows(
     opened: ParquetColumns, places: list[int], groups: list[int] | None = None
 ) -> Iterator[ArrowTable]:
     """Yield batches of rows of some row groups, or of all."""
-    height = max(256, BATCH_BYTES // (8 * max(1, len(places))))
-    return opened.batches(height, places, groups)
+    return opened.batches(max(256, BATCH_BYTES // (8 * max(1, len(places)))), places, groups)
 
 
 def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DType) -> Array:

@@ -10,8 +10,10 @@ import numpy as np
 from eckart.arrays import Array, DType
 from eckart.backends import HOST
 from eckart.cluster.connection import Cluster
+from eckart.cluster.sender import sending
 from eckart.cluster.tree import Segment, cut, spread
-from eckart.cluster.work import Held, retried, sending, summed, there
+from eckart.cluster.watcher import there
+from eckart.cluster.work import Held, retried, summed
 from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_shape

@@ -90,11 +90,7 @@ def reduce(table: Path, **options: Any) -> int:
 
         rank = options["rank"] if isinstance(options["rank"], int) else None
         plan = plan_reduction(table, selection, options["cluster"], rank).to_dict()
-        if options["as_json"]:
-            console.answer_json("reduce", {"plan": plan})
-        else:
-            console.answer_rows(plan_table(plan))
-        return 0
+        return console.answer_plan("reduce", plan, plan_table(plan), as_json=options["as_json"])
     with limited_threads(options["threads"]):
         result = _run(table, selection, options)
     console.notes(result.notes, quiet=options["quiet"])

@@ -39,6 +39,17 @@ def answer_json(command: str, result: dict[str, Any]) -> None:
     _print_document(command, result=result)
 
 
+def answer_plan(
+    command: str, plan: dict[str, Any], rows: Sequence[tuple[str, str]], *, as_json: bool
+) -> int:
+    """Print what a job will take, and return the exit status."""
+    if as_json:
+        answer_json(command, {"plan": plan})
+    else:
+        answer_rows(rows)
+    return 0
+
+
 def answer_rows(rows: Sequence[tuple[str, str]], title: str = "") -> None:
     """Print labels and values."""
     answer_table(("", ""), rows, title=title, numbers=False)
